@@ -1,0 +1,87 @@
+/* text: the transcript, the vocabularies, and what happens to characters on their way in and out.
+ */
+#ifndef OTO_TEXT_H
+#define OTO_TEXT_H
+
+#include "base/base.h"
+
+/* ---- transcript
+ * ------------------------------------------------------------------------------------ */
+
+typedef struct {
+    int64_t start_ms, end_ms;
+    const char *text; /* UTF-8, with the model's leading space where it has one */
+    float probability;
+} oto_word;
+
+typedef struct {
+    int64_t start_ms, end_ms;
+    const char *text; /* UTF-8, leading space kept (" The beach"), never NULL */
+    const int32_t *tokens;
+    int n_tokens;
+    const oto_word *words; /* NULL unless asked for */
+    int n_words;
+    int64_t seek_ms; /* start of the window it was found in, in the recording */
+    float temperature, avg_logprob, compression_ratio, no_speech_prob;
+    char language[8];
+} oto_segment;
+
+/* ---- tokens (tokens.c)
+ * -------------------------------------------------------------------------------- */
+
+/* A byte-level BPE vocabulary: the raw bytes of each id; ids are merge ranks (GPT-2, tiktoken). */
+typedef struct oto_tokens oto_tokens;
+/* bytes[i]: raw bytes of id i (borrowed for the object's life); ids ≥ n_text are special: never
+ * made by encode, empty for decode. */
+int oto_tokens_new(const oto_slice *bytes, int n, int n_text, oto_tokens **out,
+                   oto_err *e) OTO_CHECK;
+void oto_tokens_free(oto_tokens *t);
+/* GPT-2's printable form of byte-level pieces ("Ġthe") → raw bytes, in `a`. Pieces with other
+ * characters are kept as is. */
+int oto_tokens_unprintable(oto_slice piece, oto_arena *a, oto_slice *out, oto_err *e) OTO_CHECK;
+void oto_tokens_decode(const oto_tokens *t, const int32_t *ids, int n, oto_str *out);
+oto_slice oto_tokens_bytes(const oto_tokens *t, int32_t id);
+/* Text → ids (GPT-2 pre-tokenisation, then byte-pair merges by rank). *n: room in, count out. LIMIT
+ * when it is too small. */
+int oto_tokens_encode(const oto_tokens *t, const char *text, int32_t *ids, int *n,
+                      oto_err *e) OTO_CHECK;
+
+/* Whisper's languages: code ↔ index 0 … 99 (index = language token − first language token) and
+ * English names. */
+int oto_language_index(const char *code_or_name); /* "zh", "zh-CN", "Chinese" → index, -1 unknown */
+const char *oto_language_code(int index);
+const char *oto_language_name(const char *code); /* "english"; NULL unknown */
+
+/* ---- output (write.c)
+ * ------------------------------------------------------------------------------------ */
+
+/* Streaming writers: nothing grows with the recording. Formats: txt, srt, vtt, tsv, json (openai's
+ * verbose_json). Overlaps are resolved (start ≥ previous start, end ≥ start); json keeps what has
+ * to come last in an unnamed file. */
+typedef struct oto_writer oto_writer;
+typedef struct {
+    const char *task;     /* "transcribe" or "translate" */
+    const char *language; /* code, "" unknown */
+    double duration_s;
+    const char *warning; /* NULL or decoder's */
+    const char *model;
+    double wall_s, rtf;
+    bool words; /* json: a top-level "words" list as well */
+} oto_writer_info;
+/* Names of all formats, NULL-terminated. */
+const char *const *oto_writer_formats(void);
+int oto_writer_new(const char *format, FILE *f, bool words, oto_writer **out, oto_err *e) OTO_CHECK;
+int oto_writer_segment(oto_writer *w, const oto_segment *s, oto_err *e) OTO_CHECK;
+/* Completes the document and flushes; fails with NO_SPACE or IO when any write failed. Does not
+ * close f. */
+int oto_writer_finish(oto_writer *w, const oto_writer_info *info, oto_err *e) OTO_CHECK;
+void oto_writer_free(oto_writer *w);
+
+/* ---- comparing texts (normalise.c, score.c in measure)
+ * ------------------------------------------------------ */
+
+/* For WER/CER, documented in docs/scoring.md: NFKC, case folding, punctuation and symbols dropped
+ * (apostrophes inside words kept), white space collapsed. Result in `a`. */
+int oto_text_normalise(const char *text, oto_arena *a, char **out, oto_err *e) OTO_CHECK;
+
+#endif
