@@ -112,9 +112,14 @@ int oto_mkdirs(const char *dir, oto_err *e)
         char c = path[i];
         path[i] = 0;
         struct stat st;
-        if (mkdir(path, 0755) != 0 &&
-            !(errno == EEXIST && stat(path, &st) == 0 && S_ISDIR(st.st_mode))) {
-            return oto_fail_errno(e, "%s", path);
+        if (mkdir(path, 0755) != 0) {
+            if (errno != EEXIST || stat(path, &st) != 0) {
+                return oto_fail_errno(e, "%s", path);
+            }
+            if (!S_ISDIR(st.st_mode)) {
+                errno = ENOTDIR;
+                return oto_fail_errno(e, "%s", path);
+            }
         }
         path[i] = c;
     }
