@@ -1,0 +1,77 @@
+/* Private to src/kernels: what one instruction set provides, and how gemm.c and attention.c call
+ * it.
+ *
+ * A product y = x Wᵀ is made of tiles: up to MR rows of x times up to NP panels of W. Rows of x are
+ * first "prepared" into the form the tile reads: a[row][k_pad] of a_bytes per element, k_pad being
+ * k rounded up to the type's group (F32 1, BF16 2, I8 4). How a prepared element looks is the
+ * table's own business; gemm.c only keeps the bytes.
+ *
+ * Every tile adds the products of a row in ascending k, one accumulator per output, whatever its
+ * number of rows or panels: this is what makes results independent of the batch. */
+#ifndef OTO_KERNELS_IMPL_H
+#define OTO_KERNELS_IMPL_H
+
+#include "kernels/kernels.h"
+
+#define OTO_MR_MAX 12 /* bounds of mr and np over all tables */
+#define OTO_NP_MAX 4
+#define OTO_HEAD   64 /* head size of attention */
+#define OTO_LANES  8  /* most lanes of one call of scores or values */
+
+typedef struct {
+    int mr, np;  /* most rows and panels of one tile */
+    int a_bytes; /* size of an element of a prepared row */
+    int zero;    /* I8: the offset added to each element (128 where activations are unsigned) */
+    /* x[k] → a[k_pad], the padding zero; returns the row's scale (I8), else 1. */
+    float (*prepare)(const float *x, int k, void *a);
+    /* c[m][np * 16] = a[m][..] · W, f32 (I8: int32), rows of c ldc elements apart. groups = k_pad /
+     * group; lda and ldw in bytes, ldw from one panel to the next. */
+    void (*tile)(int m, int np, int groups, const void *a, size_t lda, const void *w, size_t ldw,
+                 void *c, size_t ldc);
+    /* Softmax numerators as a prepared row: a[i] = exp(s[i] - max s), i < n, then zeros up to n_pad
+     * (a multiple of the group); returns their sum. F32: a may be s. Not for I8. */
+    float (*exp_row)(const float *s, int n, int n_pad, void *a);
+} oto_mm;
+
+/* What happens to a tile of sums before it is y. Pointers are at the tile's first output. */
+typedef struct {
+    const float *w_scale;   /* I8, else NULL: readable up to the end of the last panel */
+    const int32_t *row_sum; /* I8 */
+    const float *x_scale;   /* I8: [m] */
+    int zero;               /* I8 */
+    const float *bias;      /* or NULL; exactly n values */
+    oto_act act;
+    const float *residual; /* or NULL */
+    size_t ldr;
+    float *y;
+    size_t ldy;
+} oto_finish;
+
+typedef struct oto_kernels_impl {
+    oto_mm mm[3]; /* F32, BF16, I8 */
+    /* c[m][ldc] → y[m][n] */
+    void (*finish)(const oto_finish *f, const void *c, int ldc, int m, int n);
+    void (*layer_norm)(const float *x, const float *gamma, const float *beta, float eps, int n,
+                       float *y);
+    void (*to_bf16)(const float *x, int n, uint16_t *out); /* nearest even */
+    void (*scale)(const float *x, int n, float by, float *out);
+
+    /* Decoding attention over keys k[t][64] (one head), by type F32, BF16. With row: k of position
+     * t is at k + row[t] * lane_stride elements + t * 64. scores: s[lane][t] = q[lane] · k[t], q is
+     * [lanes][64], already scaled. lanes ≤ OTO_LANES. values: out[lane][64] = Σ_t p[lane][t] v[t],
+     * t ascending. */
+    void (*scores[2])(const float *q, int lanes, const void *k, const int16_t *row,
+                      size_t lane_stride, int n_keys, float *s, size_t lds);
+    void (*values[2])(const float *p, size_t ldp, int lanes, const void *v, const int16_t *row,
+                      size_t lane_stride, int n_keys, float *out);
+} oto_kernels_impl;
+
+extern const oto_kernels oto_kernels_scalar, oto_kernels_avx2, oto_kernels_avx512,
+    oto_kernels_avx512bf16, oto_kernels_neon;
+
+/* The i-th table this CPU can run, best first, or NULL: for tests. */
+const oto_kernels *oto_cpu_table_at(int i);
+/* Makes a table current by name: what OTOLITH_CPU does. Not while a pool is at work. */
+int oto_cpu_select(const char *name, oto_err *e) OTO_CHECK;
+
+#endif

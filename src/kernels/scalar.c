@@ -1,0 +1,319 @@
+/* The plain C definition of every operation: the other tables are measured against it. */
+#include "kernels/kernels_impl.h"
+
+#include <math.h>
+#include <string.h>
+
+#define MR 4
+
+/* ---- products ---- */
+
+static float prepare_f32(const float *x, int k, void *a)
+{
+    memcpy(a, x, (size_t)k * sizeof *x);
+    return 1;
+}
+
+static void to_bf16(const float *x, int n, uint16_t *out)
+{
+    for (int i = 0; i < n; i++)
+        out[i] = oto_f32_to_bf16(x[i]);
+}
+
+/* bf16 values kept as floats: the tile then multiplies without widening them again for every panel.
+ */
+static float prepare_bf16(const float *x, int k, void *a)
+{
+    float *out = a;
+    for (int i = 0; i < k; i++)
+        out[i] = oto_bf16_to_f32(oto_f32_to_bf16(x[i]));
+    if (k % 2)
+        out[k] = 0;
+    return 1;
+}
+
+static float prepare_i8(const float *x, int k, void *a)
+{
+    int8_t *out = a;
+    float most = 0;
+    for (int i = 0; i < k; i++)
+        most = fmaxf(most, fabsf(x[i]));
+    float by = most > 1e-30f ? 127 / most : 0;
+    for (int i = 0; i < k; i++) {
+        float v = rintf(x[i] * by);
+        out[i] = (int8_t)(v > 127 ? 127 : v > -127 ? v : -127);
+    }
+    for (int i = k; i % 4; i++)
+        out[i] = 0;
+    return by > 0 ? most / 127 : 0;
+}
+
+static void tile_f32(int m, int np, int groups, const void *a, size_t lda, const void *w,
+                     size_t ldw, void *c, size_t ldc)
+{
+    for (int i = 0; i < m; i++) {
+        const float *x = (const float *)((const char *)a + (size_t)i * lda);
+        for (int p = 0; p < np; p++) {
+            const float *wp = (const float *)((const char *)w + (size_t)p * ldw);
+            float acc[16] = {0};
+            for (int k = 0; k < groups; k++)
+                for (int j = 0; j < 16; j++)
+                    acc[j] += x[k] * wp[k * 16 + j];
+            memcpy((float *)c + (size_t)i * ldc + (size_t)p * 16, acc, sizeof acc);
+        }
+    }
+}
+
+static float widen(uint32_t high_bits)
+{
+    float f;
+    memcpy(&f, &high_bits, sizeof f);
+    return f;
+}
+
+static void tile_bf16(int m, int np, int groups, const void *a, size_t lda, const void *w,
+                      size_t ldw, void *c, size_t ldc)
+{
+    for (int i = 0; i < m; i++) {
+        const float *x = (const float *)((const char *)a + (size_t)i * lda);
+        for (int p = 0; p < np; p++) {
+            const uint16_t *wp = (const uint16_t *)((const char *)w + (size_t)p * ldw);
+            float acc[16] = {0};
+            for (int k = 0; k < groups; k++)
+                for (int j = 0; j < 16; j++) {
+                    acc[j] += x[2 * k] * widen((uint32_t)wp[k * 32 + 2 * j] << 16);
+                    acc[j] += x[2 * k + 1] * widen((uint32_t)wp[k * 32 + 2 * j + 1] << 16);
+                }
+            memcpy((float *)c + (size_t)i * ldc + (size_t)p * 16, acc, sizeof acc);
+        }
+    }
+}
+
+static void tile_i8(int m, int np, int groups, const void *a, size_t lda, const void *w, size_t ldw,
+                    void *c, size_t ldc)
+{
+    for (int i = 0; i < m; i++) {
+        const int8_t *x = (const int8_t *)a + (size_t)i * lda;
+        for (int p = 0; p < np; p++) {
+            const int8_t *wp = (const int8_t *)w + (size_t)p * ldw;
+            int32_t acc[16] = {0};
+            for (int k = 0; k < groups; k++)
+                for (int j = 0; j < 16; j++)
+                    for (int g = 0; g < 4; g++)
+                        acc[j] += x[4 * k + g] * wp[(k * 16 + j) * 4 + g];
+            memcpy((int32_t *)c + (size_t)i * ldc + (size_t)p * 16, acc, sizeof acc);
+        }
+    }
+}
+
+static float activate(oto_act act, float v)
+{
+    switch (act) {
+    case OTO_ACT_RELU:
+        return v > 0 ? v : 0;
+    case OTO_ACT_GELU: /* erfc keeps its relative precision where 1 + erf cancels */
+        return 0.5f * v * erfcf(v * -0.70710678f);
+    default:
+        return v;
+    }
+}
+
+static void finish(const oto_finish *f, const void *c, int ldc, int m, int n)
+{
+    for (int i = 0; i < m; i++)
+        for (int j = 0; j < n; j++) {
+            size_t at = (size_t)(i * ldc + j);
+            float v;
+            if (f->w_scale)
+                v = (float)(((const int32_t *)c)[at] - f->zero * f->row_sum[j]) *
+                    (f->x_scale[i] * f->w_scale[j]);
+            else
+                v = ((const float *)c)[at];
+            if (f->bias)
+                v += f->bias[j];
+            v = activate(f->act, v);
+            if (f->residual)
+                v += f->residual[(size_t)i * f->ldr + (size_t)j];
+            f->y[(size_t)i * f->ldy + (size_t)j] = v;
+        }
+}
+
+/* ---- rows ---- */
+
+static float row_max(const float *x, int n)
+{
+    float most = x[0];
+    for (int i = 1; i < n; i++)
+        most = x[i] > most ? x[i] : most;
+    return most;
+}
+
+static float exp_row_f32(const float *s, int n, int n_pad, void *a)
+{
+    float *out = a, most = row_max(s, n), sum = 0;
+    for (int i = 0; i < n; i++)
+        sum += out[i] = expf(s[i] - most);
+    for (int i = n; i < n_pad; i++)
+        out[i] = 0;
+    return sum;
+}
+
+static float exp_row_bf16(const float *s, int n, int n_pad, void *a)
+{
+    float *out = a, most = row_max(s, n), sum = 0;
+    for (int i = 0; i < n; i++) {
+        float v = expf(s[i] - most);
+        sum += v;
+        out[i] = oto_bf16_to_f32(oto_f32_to_bf16(v));
+    }
+    for (int i = n; i < n_pad; i++)
+        out[i] = 0;
+    return sum;
+}
+
+static void layer_norm(const float *x, const float *gamma, const float *beta, float eps, int n,
+                       float *y)
+{
+    float sum = 0, squares = 0;
+    for (int i = 0; i < n; i++)
+        sum += x[i];
+    float mean = sum / (float)n;
+    for (int i = 0; i < n; i++)
+        squares += (x[i] - mean) * (x[i] - mean);
+    float by = 1 / sqrtf(squares / (float)n + eps);
+    for (int i = 0; i < n; i++)
+        y[i] = (x[i] - mean) * by * gamma[i] + beta[i];
+}
+
+static void scale_row(const float *x, int n, float by, float *out)
+{
+    for (int i = 0; i < n; i++)
+        out[i] = x[i] * by;
+}
+
+/* ---- decoding attention ---- */
+
+static size_t position(const int16_t *row, size_t lane_stride, int t)
+{
+    return (row ? (size_t)row[t] * lane_stride : 0) + (size_t)t * OTO_HEAD;
+}
+
+static void scores_f32(const float *q, int lanes, const void *k, const int16_t *row,
+                       size_t lane_stride, int n_keys, float *s, size_t lds)
+{
+    for (int t = 0; t < n_keys; t++) {
+        const float *key = (const float *)k + position(row, lane_stride, t);
+        for (int l = 0; l < lanes; l++) {
+            float sum = 0;
+            for (int i = 0; i < OTO_HEAD; i++)
+                sum += q[l * OTO_HEAD + i] * key[i];
+            s[(size_t)l * lds + (size_t)t] = sum;
+        }
+    }
+}
+
+static void scores_bf16(const float *q, int lanes, const void *k, const int16_t *row,
+                        size_t lane_stride, int n_keys, float *s, size_t lds)
+{
+    for (int t = 0; t < n_keys; t++) {
+        const uint16_t *key = (const uint16_t *)k + position(row, lane_stride, t);
+        for (int l = 0; l < lanes; l++) {
+            float sum = 0;
+            for (int i = 0; i < OTO_HEAD; i++)
+                sum += q[l * OTO_HEAD + i] * widen((uint32_t)key[i] << 16);
+            s[(size_t)l * lds + (size_t)t] = sum;
+        }
+    }
+}
+
+static void values_f32(const float *p, size_t ldp, int lanes, const void *v, const int16_t *row,
+                       size_t lane_stride, int n_keys, float *out)
+{
+    memset(out, 0, (size_t)lanes * OTO_HEAD * sizeof *out);
+    for (int t = 0; t < n_keys; t++) {
+        const float *value = (const float *)v + position(row, lane_stride, t);
+        for (int l = 0; l < lanes; l++)
+            for (int i = 0; i < OTO_HEAD; i++)
+                out[l * OTO_HEAD + i] += p[(size_t)l * ldp + (size_t)t] * value[i];
+    }
+}
+
+static void values_bf16(const float *p, size_t ldp, int lanes, const void *v, const int16_t *row,
+                        size_t lane_stride, int n_keys, float *out)
+{
+    memset(out, 0, (size_t)lanes * OTO_HEAD * sizeof *out);
+    for (int t = 0; t < n_keys; t++) {
+        const uint16_t *value = (const uint16_t *)v + position(row, lane_stride, t);
+        for (int l = 0; l < lanes; l++)
+            for (int i = 0; i < OTO_HEAD; i++)
+                out[l * OTO_HEAD + i] +=
+                    p[(size_t)l * ldp + (size_t)t] * widen((uint32_t)value[i] << 16);
+    }
+}
+
+/* ---- small operations ---- */
+
+static float dot_f32(const float *a, const float *b, int n)
+{
+    float sum = 0;
+    for (int i = 0; i < n; i++)
+        sum += a[i] * b[i];
+    return sum;
+}
+
+static void ln_max_f32(float *x, int n, float floor)
+{
+    for (int i = 0; i < n; i++)
+        x[i] = logf(x[i] > floor ? x[i] : floor);
+}
+
+static int argmax_f32(const float *x, int n)
+{
+    int best = 0;
+    for (int i = 1; i < n; i++)
+        if (x[i] > x[best])
+            best = i;
+    return best;
+}
+
+static float logsumexp_f32(const float *x, int n)
+{
+    float most = row_max(x, n);
+    if (most == -INFINITY)
+        return most;
+    double sum = 0;
+    for (int i = 0; i < n; i++)
+        sum += expf(x[i] - most);
+    return most + logf((float)sum);
+}
+
+static const oto_kernels_impl impl = {
+    .mm = {{.mr = MR,
+            .np = 1,
+            .a_bytes = 4,
+            .prepare = prepare_f32,
+            .tile = tile_f32,
+            .exp_row = exp_row_f32},
+           {.mr = MR,
+            .np = 1,
+            .a_bytes = 4,
+            .prepare = prepare_bf16,
+            .tile = tile_bf16,
+            .exp_row = exp_row_bf16},
+           {.mr = MR, .np = 1, .a_bytes = 1, .prepare = prepare_i8, .tile = tile_i8}},
+    .finish = finish,
+    .layer_norm = layer_norm,
+    .to_bf16 = to_bf16,
+    .scale = scale_row,
+    .scores = {scores_f32, scores_bf16},
+    .values = {values_f32, values_bf16},
+};
+
+const oto_kernels oto_kernels_scalar = {
+    .name = "scalar",
+    .impl = &impl,
+    .dot_f32 = dot_f32,
+    .ln_max_f32 = ln_max_f32,
+    .argmax_f32 = argmax_f32,
+    .logsumexp_f32 = logsumexp_f32,
+};
