@@ -17,6 +17,28 @@ static char features[256];
 /* The builtin also asks XGETBV, so that registers the system does not save are not reported. */
 #define HAS(f) (__builtin_cpu_supports(f) != 0)
 
+static bool has_avx2(void)
+{
+    return HAS("avx2") && HAS("fma") && HAS("f16c");
+}
+
+static bool has_avx512(void)
+{
+    return has_avx2() && HAS("avx512f") && HAS("avx512bw") && HAS("avx512dq") && HAS("avx512vl") &&
+           HAS("avx512vnni");
+}
+
+static bool has_avx512bf16(void)
+{
+    return has_avx512() && HAS("avx512bf16");
+}
+#endif
+
+#if defined(__aarch64__)
+static bool has_neon(void)
+{
+    return (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0;
+}
 #endif
 
 static bool has_scalar(void)
@@ -28,6 +50,13 @@ static const struct {
     const oto_kernels *table;
     bool (*supported)(void);
 } tables[] = {
+#if defined(__x86_64__)
+    {&oto_kernels_avx512bf16, has_avx512bf16},
+    {&oto_kernels_avx512, has_avx512},
+#endif
+#if defined(__aarch64__)
+    {&oto_kernels_neon, has_neon},
+#endif
     {&oto_kernels_scalar, has_scalar},
 };
 
