@@ -8,6 +8,7 @@
 #include "kernels/kernels.h"
 #include "models/models.h"
 #include "text/text.h"
+#include "weights/weights.h"
 
 #define OTO_WHISPER_FRAMES 1500 /* encoder positions of 20 ms */
 #define OTO_WHISPER_CTX    448  /* decoder positions */
@@ -64,18 +65,32 @@ typedef struct {
 /* One pass of the decoder over all rows (prefill: many rows of a lane; step: one row per lane). Row
  * i attends to positions ≤ pos of its lane. Logits of the wanted rows come back in order,
  * [n_wanted][n_vocab] f32, in a buffer of the state that is valid until the next call; NULL when
- * none is wanted. n_rows ≤ oto_whisper_max_rows(s). */
+ * none is wanted. n_rows ≤ oto_whisper_max_rows(s); at most max(max_lanes, 2 × max_windows) of them
+ * wanted. */
 float *oto_whisper_decode(oto_whisper_state *s, const oto_whisper_row *rows, int n_rows);
 int oto_whisper_max_rows(const oto_whisper_state *s); /* ≥ 448 and ≥ max_lanes */
 
 /* Teacher-forced pass over tokens[n] of `lane` (started here on `window`) for word timestamps:
  * softmaxed cross-attention of the alignment heads, weights [n_alignment_heads][n][n_frames] f32 in
- * `a` (n_frames = encoder positions that hold audio, softmax over all 1500), and log_prob[i] of
- * tokens[i + 1] after tokens[0..i] (n - 1 values; timestamps and specials at their plain
- * log-softmax over text tokens, as faster-whisper's alignment does). */
+ * `a` (n_frames = encoder positions that hold audio; the softmax is over these, as in whisper's
+ * timing.py and CTranslate2), and log_prob[i] of tokens[i + 1] after tokens[0..i] (n - 1 values; a
+ * log-softmax over the text tokens alone; timestamps and specials are measured against the same
+ * sum, so that theirs may exceed 0). Fails with LIMIT when n > 448 or `a` is full. */
 int oto_whisper_align(oto_whisper_state *s, int lane, int window, const int32_t *tokens, int n,
                       int n_frames, oto_arena *a, float **weights, float **log_prob,
                       oto_err *e) OTO_CHECK;
 
 /* convert.c: any source form → packed GGUF. */
+bool oto_whisper_matches(const oto_weights *src);
+int oto_whisper_pack(const oto_weights *src, oto_compute compute, oto_gguf_writer *dst,
+                     oto_arena *a, oto_err *e) OTO_CHECK;
+
+/* decode.c: what the family's descriptor points to. */
+size_t oto_whisper_asr_bytes(const void *impl, int max_batch, int max_beam);
+int oto_whisper_asr_new(const void *impl, int max_batch, int max_beam, oto_pool *pool, oto_arena *a,
+                        void **state, oto_err *e);
+int oto_whisper_asr_run(void *state, const oto_asr_options *o, const oto_asr_window *w, int n,
+                        oto_arena *job, oto_asr_result *out, oto_err *e);
+void oto_whisper_asr_stats(const void *state, oto_asr_stats *out);
+
 #endif
