@@ -1,0 +1,346 @@
+/* Windows on their way through the model.
+ *
+ * A window lives in a slot; slots form a ring in the order of the recording:
+ *
+ *     head -> DONE | READY READY DONE READY ... OPEN <- tail
+ *
+ * Only READY and OPEN slots hold one of the few buffers for samples. A run takes all READY slots.
+ * A model may stop at a time stamp before a window's end; then what it left is moved to the front
+ * of the buffer and the slot stays READY, so that the next run hears it together with new windows
+ * and nothing is lost. Segments wait in their slot's arena until every slot before it is DONE: they
+ * come out in order, the head's own at once. */
+#include "recogniser/parts.h"
+
+#include <string.h>
+
+/* A leftover that holds less speech than this is the tail of the last word. */
+#define MIN_LEFT (1000 * OTO_MS)
+/* A model that stops before this time is moved on to it. */
+#define MIN_ADVANCE (1000 * OTO_MS)
+#define MAX_ROUNDS  8
+/* Segments of one window and its leftovers. Address space: pages are touched as they are used. */
+#define SLOT_BYTES (8 << 20)
+#define JOB_BYTES  ((size_t)256 << 20)
+
+enum state { FREE, OPEN, READY, DONE };
+
+struct kept {
+    oto_segment s;
+    struct kept *next;
+};
+
+struct slot {
+    enum state state;
+    oto_window w;
+    oto_arena *results;
+    struct kept *first, **last;
+    int rounds;
+    int64_t done_ms; /* end of the window, in the recording */
+};
+
+struct oto_batch {
+    int size, n_slots;
+    int64_t cap;
+    struct slot *slots; /* [n_slots] */
+    float **free_pcm;   /* [size] stack of buffers not in use */
+    int n_free;
+    uint64_t head, tail;    /* slots head … tail - 1 (mod n_slots) are in use */
+    oto_asr_window *input;  /* [size] */
+    oto_asr_result *output; /* [size] */
+    struct slot **running;  /* [size] */
+    oto_arena *job_arena;
+    oto_batch_job job;
+    char language[8];
+    float language_probability;
+    int n_windows, n_segments;
+};
+
+static struct slot *slot_at(const oto_batch *b, uint64_t i)
+{
+    return &b->slots[i % (uint64_t)b->n_slots];
+}
+
+/* ---- life ---- */
+
+size_t oto_batch_bytes(int size, int64_t cap)
+{
+    return (size_t)size * ((size_t)cap * sizeof(float) + 2 * sizeof(struct slot) +
+                           sizeof(oto_asr_window) + sizeof(oto_asr_result) + 256) +
+           4096;
+}
+
+int oto_batch_new(oto_arena *a, int size, int64_t cap, oto_batch **out, oto_err *e)
+{
+    oto_batch *b = oto_arena_calloc(a, 1, sizeof *b);
+    const size_t n = (size_t)size;
+    int rc = 0;
+
+    if (b == NULL)
+        return oto_arena_get(a, 1, sizeof *b, &b, e);
+    b->size = size;
+    b->cap = cap;
+    b->n_slots = 2 * size;
+    b->n_free = size;
+    if ((rc = oto_arena_get(a, 2 * n, sizeof *b->slots, &b->slots, e)) != 0 ||
+        (rc = oto_arena_get(a, n, sizeof *b->free_pcm, &b->free_pcm, e)) != 0 ||
+        (rc = oto_arena_get(a, n, sizeof *b->input, &b->input, e)) != 0 ||
+        (rc = oto_arena_get(a, n, sizeof *b->output, &b->output, e)) != 0 ||
+        (rc = oto_arena_get(a, n, sizeof *b->running, &b->running, e)) != 0)
+        return rc;
+    memset(b->slots, 0, 2 * n * sizeof *b->slots);
+    for (int i = 0; i < size && rc == 0; i++)
+        rc = oto_arena_get(a, (size_t)cap, sizeof(float), &b->free_pcm[i], e);
+    for (int i = 0; i < b->n_slots && rc == 0; i++)
+        rc = oto_arena_new("segments of a window", SLOT_BYTES, &b->slots[i].results, e);
+    if (rc == 0)
+        rc = oto_arena_new("results", JOB_BYTES, &b->job_arena, e);
+    if (rc != 0) {
+        oto_batch_free(b);
+        return rc;
+    }
+    *out = b;
+    return 0;
+}
+
+void oto_batch_free(oto_batch *b)
+{
+    if (b == NULL)
+        return;
+    for (int i = 0; i < b->n_slots; i++)
+        oto_arena_free(b->slots[i].results);
+    oto_arena_free(b->job_arena);
+}
+
+static void release_pcm(oto_batch *b, struct slot *s)
+{
+    if (s->w.pcm != NULL)
+        b->free_pcm[b->n_free++] = s->w.pcm;
+    s->w.pcm = NULL;
+}
+
+void oto_batch_start(oto_batch *b, const oto_batch_job *job)
+{
+    for (int i = 0; i < b->n_slots; i++) {
+        struct slot *s = &b->slots[i];
+
+        release_pcm(b, s);
+        oto_arena_reset(s->results);
+        s->state = FREE;
+    }
+    oto_arena_reset(b->job_arena);
+    b->head = b->tail = 0;
+    b->n_windows = b->n_segments = 0;
+    b->job = *job;
+    memcpy(b->language, job->asr.language, sizeof b->language);
+    b->language_probability = b->language[0] != '\0' ? 1.0f : 0.0f;
+}
+
+/* ---- results ---- */
+
+static int keep_words(oto_arena *a, const oto_window *w, const oto_segment *from, oto_segment *to,
+                      oto_err *e)
+{
+    oto_word *words;
+    int rc = oto_arena_get(a, (size_t)from->n_words, sizeof *words, &words, e);
+
+    if (rc != 0)
+        return rc;
+    for (int i = 0; i < from->n_words; i++) {
+        words[i] = from->words[i];
+        oto_window_map(w, &words[i].start_ms, &words[i].end_ms);
+        words[i].text = oto_arena_strdup(a, from->words[i].text, strlen(from->words[i].text));
+        if (words[i].text == NULL)
+            return oto_fail(e, OTO_E_LIMIT, "a window has too many words");
+    }
+    to->words = words;
+    return 0;
+}
+
+/* Copies a segment into its slot, in the recording's time. */
+static int keep(struct slot *s, const oto_segment *from, oto_err *e)
+{
+    oto_arena *a = s->results;
+    struct kept *k;
+    int32_t *tokens;
+    int rc;
+
+    if ((rc = oto_arena_get(a, 1, sizeof *k, &k, e)) != 0 ||
+        (rc = oto_arena_get(a, (size_t)from->n_tokens, sizeof *tokens, &tokens, e)) != 0)
+        return rc;
+    *k = (struct kept){.s = *from};
+    oto_window_map(&s->w, &k->s.start_ms, &k->s.end_ms);
+    if (from->n_tokens > 0)
+        memcpy(tokens, from->tokens, (size_t)from->n_tokens * sizeof *tokens);
+    k->s.tokens = tokens;
+    k->s.seek_ms = s->w.n_pieces > 0 ? s->w.pieces[0].at / OTO_MS : 0;
+    k->s.text = oto_arena_strdup(a, from->text, strlen(from->text));
+    if (k->s.text == NULL)
+        return oto_fail(e, OTO_E_LIMIT, "a window has too much text");
+    if (from->words != NULL && (rc = keep_words(a, &s->w, from, &k->s, e)) != 0)
+        return rc;
+    *s->last = k;
+    s->last = &k->next;
+    return 0;
+}
+
+/* Takes one result over; the slot is READY again when speech is left in its window. */
+static int take_result(oto_batch *b, struct slot *s, const oto_asr_result *r, oto_err *e)
+{
+    const int64_t next = r->next_ms * OTO_MS;
+
+    for (int i = 0; i < r->n_segments; i++) {
+        const int rc = keep(s, &r->segments[i], e);
+
+        if (rc != 0)
+            return rc;
+    }
+    if (s->w.speech_end - OTO_MAX(next, MIN_ADVANCE) >= MIN_LEFT && ++s->rounds < MAX_ROUNDS) {
+        oto_window_advance(&s->w, OTO_MAX(next, MIN_ADVANCE));
+        return 0;
+    }
+    release_pcm(b, s);
+    s->state = DONE;
+    return 0;
+}
+
+static int cancelled(oto_err *e)
+{
+    return oto_fail(e, OTO_E_CANCELLED, "cancelled");
+}
+
+/* Gives out what is in order: all of the DONE slots at the head, and what the first one that is not
+ * has so far. */
+static int give_out(oto_batch *b, oto_err *e)
+{
+    while (b->head < b->tail) {
+        struct slot *s = slot_at(b, b->head);
+
+        for (const struct kept *k = s->first; k != NULL; k = k->next) {
+            b->n_segments++;
+            if (b->job.on_segment != NULL && b->job.on_segment(b->job.arg, &k->s) != 0)
+                return cancelled(e);
+        }
+        s->first = NULL;
+        s->last = &s->first;
+        oto_arena_reset(s->results);
+        if (s->state != DONE)
+            break;
+        s->state = FREE;
+        b->head++;
+        if (b->job.on_done != NULL && b->job.on_done(b->job.arg, s->done_ms) != 0)
+            return cancelled(e);
+    }
+    return 0;
+}
+
+/* ---- running ---- */
+
+static int collect(oto_batch *b)
+{
+    int n = 0;
+
+    for (uint64_t i = b->head; i < b->tail && n < b->size; i++) {
+        struct slot *s = slot_at(b, i);
+
+        if (s->state == READY) {
+            b->running[n] = s;
+            b->input[n++] = (oto_asr_window){s->w.pcm, (size_t)s->w.n};
+        }
+    }
+    return n;
+}
+
+static int run(oto_batch *b, oto_err *e)
+{
+    const int n = collect(b);
+    int rc;
+
+    if (n == 0)
+        return 0;
+    memcpy(b->job.asr.language, b->language, sizeof b->language);
+    oto_arena_reset(b->job_arena);
+    rc = b->job.run(b->job.run_ctx, &b->job.asr, b->input, n, b->job_arena, b->output, e);
+    if (rc != 0)
+        return rc;
+    if (b->language[0] == '\0') {
+        memcpy(b->language, b->output[0].language, sizeof b->language);
+        b->language_probability = b->output[0].language_probability;
+    }
+    b->n_windows += n;
+    for (int i = 0; i < n; i++)
+        if ((rc = take_result(b, b->running[i], &b->output[i], e)) != 0)
+            return rc;
+    return give_out(b, e);
+}
+
+static bool has_room(const oto_batch *b)
+{
+    return b->n_free > 0 && b->tail - b->head < (uint64_t)b->n_slots;
+}
+
+int oto_batch_open(oto_batch *b, oto_window **out, oto_err *e)
+{
+    struct slot *s;
+    int rc;
+
+    while (!has_room(b))
+        if ((rc = run(b, e)) != 0)
+            return rc;
+    s = slot_at(b, b->tail++);
+    s->state = OPEN;
+    s->first = NULL;
+    s->last = &s->first;
+    s->rounds = 0;
+    s->w.pcm = b->free_pcm[--b->n_free];
+    s->w.cap = b->cap;
+    s->w.n = s->w.speech_end = 0;
+    s->w.n_pieces = 0;
+    *out = &s->w;
+    return 0;
+}
+
+int oto_batch_close(oto_batch *b, oto_err *e)
+{
+    struct slot *s = slot_at(b, b->tail - 1);
+    const oto_piece *last;
+
+    if (s->w.n == 0 || s->w.n_pieces == 0) {
+        release_pcm(b, s);
+        s->state = FREE;
+        b->tail--;
+        return 0;
+    }
+    last = &s->w.pieces[s->w.n_pieces - 1];
+    s->done_ms = (last->at + last->n) / OTO_MS;
+    s->state = READY;
+    return b->n_free == 0 ? run(b, e) : 0;
+}
+
+int oto_batch_finish(oto_batch *b, oto_err *e)
+{
+    while (b->head < b->tail) {
+        const int rc = slot_at(b, b->head)->state == OPEN
+                           ? oto_fail(e, OTO_E_INTERNAL, "a window was left open")
+                           : run(b, e);
+
+        if (rc != 0)
+            return rc;
+    }
+    return 0;
+}
+
+int oto_batch_windows(const oto_batch *b)
+{
+    return b->n_windows;
+}
+
+int oto_batch_segments(const oto_batch *b)
+{
+    return b->n_segments;
+}
+
+const char *oto_batch_language(const oto_batch *b, float *probability)
+{
+    *probability = b->language_probability;
+    return b->language;
+}

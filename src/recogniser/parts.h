@@ -1,0 +1,91 @@
+/* parts (private to recogniser/): windows, the slicer that fills them and the batch that has them
+ * recognised. Positions in a recording and in a window are counted in samples of 16 kHz. */
+#ifndef OTO_RECOGNISER_PARTS_H
+#define OTO_RECOGNISER_PARTS_H
+
+#include "base/base.h"
+#include "media/media.h"
+#include "models/models.h"
+#include "text/text.h"
+
+#define OTO_MS            (OTO_SAMPLE_RATE / 1000) /* samples in a millisecond */
+#define OTO_MAX_PIECES    96
+#define OTO_MAX_WINDOW_MS 30000
+
+/* ---- windows (window.c) ---- */
+
+/* A stretch of the recording that stands in a window without a break. */
+typedef struct {
+    int64_t at;        /* first sample, in the recording */
+    int64_t n;         /* samples */
+    int64_t in_window; /* first sample, in the window */
+} oto_piece;
+
+/* What a model hears at once: pieces of the recording, one after another. */
+typedef struct {
+    float *pcm; /* [cap], borrowed from the batch */
+    int64_t n, cap;
+    int64_t speech_end; /* behind the last sample that the VAD called speech; n without VAD */
+    oto_piece pieces[OTO_MAX_PIECES];
+    int n_pieces;
+} oto_window;
+
+/* Recording time of a span given in the window's time, both ms. A span that crosses a dropped
+ * silence by a trifle is kept on the side where it lies. */
+void oto_window_map(const oto_window *w, int64_t *start_ms, int64_t *end_ms);
+/* Drops the first n samples. */
+void oto_window_advance(oto_window *w, int64_t n);
+
+/* ---- batches (batch.c) ---- */
+
+/* oto_asr_run, or a test's stand-in. */
+typedef int (*oto_asr_fn)(void *ctx, const oto_asr_options *o, const oto_asr_window *w, int n,
+                          oto_arena *job, oto_asr_result *out, oto_err *e);
+
+typedef struct {
+    oto_asr_options asr;
+    oto_asr_fn run;
+    void *run_ctx;
+    int (*on_segment)(void *arg, const oto_segment *s);
+    /* Everything before this time (ms, in the recording) has been recognised and given out. */
+    int (*on_done)(void *arg, int64_t done_ms);
+    void *arg;
+} oto_batch_job;
+
+typedef struct oto_batch oto_batch;
+/* Buffers for `size` windows of up to cap samples, from `a`. */
+int oto_batch_new(oto_arena *a, int size, int64_t cap, oto_batch **out, oto_err *e) OTO_CHECK;
+void oto_batch_free(oto_batch *b); /* its own arenas; the rest is a's */
+size_t oto_batch_bytes(int size, int64_t cap);
+/* A new job: whatever was left of the last one is forgotten. `job` is borrowed until the next. */
+void oto_batch_start(oto_batch *b, const oto_batch_job *job);
+/* An empty window to fill. Recognises windows when no buffer is free. */
+int oto_batch_open(oto_batch *b, oto_window **out, oto_err *e) OTO_CHECK;
+/* The window last opened is complete; an empty one is taken back. Recognises when all buffers are
+ * full. */
+int oto_batch_close(oto_batch *b, oto_err *e) OTO_CHECK;
+/* Recognises and gives out everything. */
+int oto_batch_finish(oto_batch *b, oto_err *e) OTO_CHECK;
+int oto_batch_windows(const oto_batch *b);  /* recognised in this job, leftovers included */
+int oto_batch_segments(const oto_batch *b); /* given out in this job */
+/* Language of the recording: as asked for, or detected in the first batch; "" before. */
+const char *oto_batch_language(const oto_batch *b, float *probability);
+
+/* ---- slicing (slice.c) ---- */
+
+/* Cuts a recording into windows. Audio is pushed first, then what is known to be speech in it; the
+ * ring keeps the last `ring` samples for segments that are still open. */
+typedef struct oto_slicer oto_slicer;
+int oto_slicer_new(oto_arena *a, int64_t ring, oto_slicer **out, oto_err *e) OTO_CHECK;
+size_t oto_slicer_bytes(int64_t ring);
+void oto_slicer_start(oto_slicer *s, oto_batch *b, int64_t max_window);
+void oto_slicer_audio(oto_slicer *s, const float *pcm, size_t n);
+int64_t oto_slicer_heard(const oto_slicer *s); /* samples pushed so far */
+/* A segment of speech, in ms; segments come in order. */
+int oto_slicer_speech(oto_slicer *s, const oto_span *span, oto_err *e) OTO_CHECK;
+/* Everything pushed since the last call is speech (no VAD). */
+int oto_slicer_all(oto_slicer *s, oto_err *e) OTO_CHECK;
+/* The recording ends here: the window being filled is complete. */
+int oto_slicer_finish(oto_slicer *s, oto_err *e) OTO_CHECK;
+
+#endif

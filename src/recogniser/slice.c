@@ -1,0 +1,219 @@
+/* From segments of speech to windows.
+ *
+ * A model reads 30 s whether they are full or not, so segments are packed one after another while
+ * they fit. Between two of them the recording's own silence is kept when it is short (it is what
+ * the model expects between sentences) and dropped when it is long; window.c maps times back.
+ *
+ * Speech is never lost: a segment longer than a window is cut at its quietest point, and without
+ * VAD so is everything. Nothing is heard twice: pieces never overlap.
+ *
+ * The VAD tells of a segment only when it has ended, so the last samples are kept in a ring that is
+ * longer than its longest segment. */
+#include "recogniser/parts.h"
+
+#include <string.h>
+
+/* Audio kept around a segment beyond the VAD's own margins (200 ms before, 100 ms behind). */
+#define PAD (200 * OTO_MS)
+/* A longer silence between two padded segments is dropped. */
+#define KEEP_GAP (600 * OTO_MS)
+/* The quietest point is looked for in the last third of a full window, as the mean over SMOOTH
+ * hops: a pause between words, not the closure of a plosive. */
+#define HOP    (10 * OTO_MS)
+#define SMOOTH 16
+
+struct oto_slicer {
+    oto_batch *batch;
+    oto_window *w; /* being filled, or NULL */
+    int64_t max_window;
+    float *ring;
+    int64_t ring_n;
+    int64_t heard; /* samples pushed */
+    int64_t taken; /* everything before this was put into a window or left out */
+    bool all;      /* no VAD: the tail is speech as well */
+};
+
+size_t oto_slicer_bytes(int64_t ring)
+{
+    return sizeof(oto_slicer) + (size_t)ring * sizeof(float) + 256;
+}
+
+int oto_slicer_new(oto_arena *a, int64_t ring, oto_slicer **out, oto_err *e)
+{
+    oto_slicer *s;
+    int rc;
+
+    if ((rc = oto_arena_get(a, 1, sizeof *s, &s, e)) != 0)
+        return rc;
+    *s = (oto_slicer){.ring_n = ring};
+    if ((rc = oto_arena_get(a, (size_t)ring, sizeof *s->ring, &s->ring, e)) != 0)
+        return rc;
+    *out = s;
+    return 0;
+}
+
+void oto_slicer_start(oto_slicer *s, oto_batch *b, int64_t max_window)
+{
+    s->batch = b;
+    s->w = NULL;
+    s->max_window = max_window;
+    s->heard = s->taken = 0;
+    s->all = false;
+}
+
+void oto_slicer_audio(oto_slicer *s, const float *pcm, size_t n)
+{
+    while (n > 0) {
+        const int64_t at = s->heard % s->ring_n;
+        const size_t room = (size_t)OTO_MIN(s->ring_n - at, (int64_t)n);
+
+        memcpy(s->ring + at, pcm, room * sizeof *pcm);
+        s->heard += (int64_t)room;
+        pcm += room;
+        n -= room;
+    }
+}
+
+int64_t oto_slicer_heard(const oto_slicer *s)
+{
+    return s->heard;
+}
+
+static void copy_out(const oto_slicer *s, int64_t from, int64_t n, float *out)
+{
+    while (n > 0) {
+        const int64_t at = from % s->ring_n;
+        const int64_t room = OTO_MIN(s->ring_n - at, n);
+
+        memcpy(out, s->ring + at, (size_t)room * sizeof *out);
+        out += room;
+        from += room;
+        n -= room;
+    }
+}
+
+static float hop_energy(const oto_slicer *s, int64_t from)
+{
+    float sum = 0;
+
+    for (int64_t i = 0; i < HOP; i++) {
+        const float v = s->ring[(from + i) % s->ring_n];
+
+        sum += v * v;
+    }
+    return sum;
+}
+
+/* The middle of the quietest SMOOTH hops in [from, to), which is longer than they are. */
+static int64_t quietest(const oto_slicer *s, int64_t from, int64_t to)
+{
+    const int64_t n = (to - from) / HOP;
+    float last[SMOOTH] = {0};
+    double sum = 0, best = 0;
+    int64_t at = to;
+
+    for (int64_t i = 0; i < n; i++) {
+        const float e = hop_energy(s, from + i * HOP);
+
+        sum += (double)e - (double)last[i % SMOOTH];
+        last[i % SMOOTH] = e;
+        /* Later is better when equal: fuller windows. */
+        if (i >= SMOOTH - 1 && (at == to || sum <= best)) {
+            best = sum;
+            at = from + (i + 1) * HOP - SMOOTH * HOP / 2;
+        }
+    }
+    return at;
+}
+
+static int emit(oto_slicer *s, oto_err *e)
+{
+    s->w = NULL;
+    return oto_batch_close(s->batch, e);
+}
+
+/* Appends [from, to), which fits, to the window; a new piece unless it follows on the last. */
+static int append(oto_slicer *s, int64_t from, int64_t to, int64_t speech_end, oto_err *e)
+{
+    oto_window *w = s->w;
+    oto_piece *last;
+    int rc;
+
+    if (w == NULL) {
+        if ((rc = oto_batch_open(s->batch, &w, e)) != 0)
+            return rc;
+        s->w = w;
+    }
+    last = w->n_pieces > 0 ? &w->pieces[w->n_pieces - 1] : NULL;
+    if (last != NULL && last->at + last->n == from)
+        last->n += to - from;
+    else
+        w->pieces[w->n_pieces++] = (oto_piece){from, to - from, w->n};
+    copy_out(s, from, to - from, w->pcm + w->n);
+    w->n += to - from;
+    w->speech_end = w->n - (to - OTO_MIN(to, speech_end));
+    s->taken = to;
+    return 0;
+}
+
+static int64_t room(const oto_slicer *s)
+{
+    return s->max_window - (s->w != NULL ? s->w->n : 0);
+}
+
+/* Where the piece for speech from `start` begins: right behind the last when that was near. */
+static int64_t begin_of(const oto_slicer *s, int64_t start)
+{
+    const int64_t from = OTO_MAX(start - PAD, s->taken);
+
+    return s->w != NULL && from - s->taken <= KEEP_GAP ? s->taken : from;
+}
+
+int oto_slicer_speech(oto_slicer *s, const oto_span *span, oto_err *e)
+{
+    const int64_t oldest = OTO_MAX(0, s->heard - s->ring_n);
+    const int64_t start = OTO_MAX(OTO_MAX(span->start_ms * OTO_MS, s->taken), oldest);
+    const int64_t end = OTO_MIN(span->end_ms * OTO_MS, s->heard);
+    const int64_t to = OTO_MIN(end + PAD, s->heard);
+    int64_t from = OTO_MAX(begin_of(s, start), oldest);
+    int rc;
+
+    if (end <= start)
+        return 0;
+    if (s->w != NULL && (to - from > room(s) || s->w->n_pieces == OTO_MAX_PIECES)) {
+        if ((rc = emit(s, e)) != 0)
+            return rc;
+        from = OTO_MAX(begin_of(s, start), oldest);
+    }
+    while (to - from > s->max_window) {
+        const int64_t cut = quietest(s, from + s->max_window * 2 / 3, from + s->max_window);
+
+        if ((rc = append(s, from, cut, cut, e)) != 0 || (rc = emit(s, e)) != 0)
+            return rc;
+        from = cut;
+    }
+    return append(s, from, to, end, e);
+}
+
+int oto_slicer_all(oto_slicer *s, oto_err *e)
+{
+    s->all = true;
+    while (s->heard - s->taken > s->max_window) {
+        const int64_t from = s->taken;
+        const int64_t cut = quietest(s, from + s->max_window * 2 / 3, from + s->max_window);
+        int rc;
+
+        if ((rc = append(s, from, cut, cut, e)) != 0 || (rc = emit(s, e)) != 0)
+            return rc;
+    }
+    return 0;
+}
+
+int oto_slicer_finish(oto_slicer *s, oto_err *e)
+{
+    int rc;
+
+    if (s->all && s->heard > s->taken && (rc = append(s, s->taken, s->heard, s->heard, e)) != 0)
+        return rc;
+    return s->w != NULL ? emit(s, e) : 0;
+}
