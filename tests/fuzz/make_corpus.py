@@ -1,0 +1,152 @@
+#!/usr/bin/env python3
+"""Writes the seeds of the weight and vocabulary fuzzers: small valid files and near misses.
+
+Usage: tests/fuzz/make_corpus.py   (writes into tests/fuzz/corpus; what is there already stays)
+"""
+import pathlib
+import struct
+
+ROOT = pathlib.Path(__file__).parent / "corpus"
+
+
+def put(target, name, data):
+    folder = ROOT / target
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_bytes(data)
+
+
+# ---- GGUF
+
+def gs(s):
+    s = s.encode() if isinstance(s, str) else s
+    return struct.pack("<Q", len(s)) + s
+
+
+def gguf(kvs, tensors, align=32, version=3):
+    out = b"GGUF" + struct.pack("<IQQ", version, len(tensors), len(kvs))
+    for key, kind, value in kvs:
+        out += gs(key) + struct.pack("<I", kind) + value
+    data = b""
+    for name, ne, kind, raw in tensors:
+        out += gs(name) + struct.pack("<I", len(ne)) + b"".join(struct.pack("<Q", d) for d in ne)
+        out += struct.pack("<IQ", kind, len(data))
+        data += raw + bytes(-len(raw) % align)
+    return out + bytes(-len(out) % align) + data
+
+
+def make_gguf():
+    f32 = lambda n: struct.pack(f"<{n}f", *[i / 8 for i in range(n)])
+    kvs = [("general.architecture", 8, gs("whisper")), ("u8", 0, b"\7"), ("i8", 1, b"\xff"),
+           ("u16", 2, b"\1\2"), ("i16", 3, b"\xff\xff"), ("u32", 4, struct.pack("<I", 9)),
+           ("i32", 5, struct.pack("<i", -9)), ("f32", 6, struct.pack("<f", 0.5)), ("bool", 7, b"\1"),
+           ("u64", 10, struct.pack("<Q", 1 << 40)), ("i64", 11, struct.pack("<q", -5)),
+           ("f64", 12, struct.pack("<d", 2.5)),
+           ("tokens", 9, struct.pack("<IQ", 8, 3) + gs("a") + gs("") + gs("bc")),
+           ("ints", 9, struct.pack("<IQ", 5, 3) + struct.pack("<3i", 1, 2, 3)),
+           ("floats", 9, struct.pack("<IQ", 6, 2) + struct.pack("<2f", 1, 2))]
+    tensors = [("w", (4, 2), 0, f32(8)), ("h", (4,), 1, bytes(8)), ("b", (2, 2, 2), 30, bytes(16)),
+               ("q8", (32, 2), 8, bytes(68)), ("q4", (32,), 2, bytes(18)), ("q41", (32,), 3, bytes(20)),
+               ("q5", (32,), 6, bytes(22)), ("q51", (32,), 7, bytes(24)), ("i8t", (3,), 24, b"abc")]
+    put("gguf", "all", gguf(kvs, tensors))
+    put("gguf", "v2", gguf(kvs[:2], tensors[:1], version=2))
+    put("gguf", "align64", gguf([("general.alignment", 4, struct.pack("<I", 64))], tensors, 64))
+    put("gguf", "align_odd", gguf([("general.alignment", 4, struct.pack("<I", 3))], tensors))
+    put("gguf", "nested", gguf([("n", 9, struct.pack("<IQ", 9, 1) + struct.pack("<IQ", 5, 0))], tensors[:1]))
+    put("gguf", "huge_counts", b"GGUF" + struct.pack("<IQQ", 3, 1 << 60, 1 << 60))
+    put("gguf", "huge_dims", gguf([], [("w", (1 << 62, 1 << 62), 0, b"")]))
+    put("gguf", "twice", gguf(kvs[:1] * 2, tensors[:1] * 2))
+    put("gguf", "short", gguf(kvs, tensors)[:-40])
+    put("gguf", "none", gguf([], []))
+
+
+# ---- CTranslate2
+
+def cs(s):
+    return struct.pack("<H", len(s) + 1) + s.encode() + b"\0"
+
+
+def ct2(variables, aliases, version=6, spec="WhisperSpec"):
+    out = struct.pack("<I", version) + cs(spec) + struct.pack("<II", 3, len(variables))
+    for name, dims, kind, raw in variables:
+        out += cs(name) + struct.pack("<B", len(dims)) + b"".join(struct.pack("<I", d) for d in dims)
+        size = {0: 4, 1: 1, 2: 2}.get(kind, 1)
+        out += struct.pack("<BI", kind, len(raw)) if version >= 4 else struct.pack("<BI", size, len(raw) // size)
+        out += raw
+    out += struct.pack("<I", len(aliases))
+    for a, b in aliases:
+        out += cs(a) + cs(b)
+    return out
+
+
+def folder(main, config=None, vocabulary=None, text=False):
+    flags = (config is not None) | (vocabulary is not None) << 1 | text << 2
+    config, vocabulary = config or b"", vocabulary or b""
+    return struct.pack("<BHH", flags, len(config), len(vocabulary)) + config + vocabulary + main
+
+
+def make_ct2():
+    f32 = lambda n: struct.pack(f"<{n}f", *[1 + i / 8 for i in range(n)])
+    v = [("encoder/conv1/weight", (2, 3, 2), 4, bytes(24)), ("decoder/w", (2, 4), 1, b"12345678"),
+         ("decoder/w_scale", (2,), 0, f32(2)), ("decoder/k", (2, 2), 2, bytes(8)),
+         ("decoder/k_scale", (), 0, f32(1)), ("flag", (), 1, b"\1"), ("ids", (2,), 3, bytes(8)),
+         ("half", (2,), 5, bytes(4))]
+    config = (b'{"alignment_heads": [[1, 2], [3, 4]], "lang_ids": [50259, 50260], '
+              b'"suppress_ids": [1, 2], "suppress_ids_begin": [220, 50257]}')
+    put("ct2", "all", folder(ct2(v, [("decoder/tied", "decoder/w")]), config, b'["a", "\\u0120b", ""]'))
+    put("ct2", "text", folder(ct2(v, []), None, b"a\nb\n\xc4\xa0c", True))
+    put("ct2", "v3", folder(ct2(v[1:5], [], 3), b"{}"))
+    put("ct2", "no_scale", folder(ct2(v[1:2], [])))
+    put("ct2", "zero_scale", folder(ct2([v[1], ("decoder/w_scale", (2,), 0, bytes(8))], [])))
+    put("ct2", "bad_alias", folder(ct2(v, [("x", "y")])))
+    put("ct2", "bad_config", folder(ct2(v, []), b'{"suppress_ids": [1, "2"]}'))
+    put("ct2", "bad_vocabulary", folder(ct2(v, []), None, b'{"a": 1}'))
+    put("ct2", "short", folder(ct2(v, [])[:-20]))
+    put("ct2", "v7", folder(ct2(v, [], 7)))
+
+
+# ---- ggml
+
+def ggml(tensors, tokens=(b"a", b"", b"bc"), mels=2, magic=0x67676D6C):
+    out = struct.pack("<I11i", magic, 51864, 1500, 384, 6, 4, 448, 384, 6, 4, 80, 1)
+    out += struct.pack("<ii", mels, 3) + bytes(4 * 3 * mels)
+    out += struct.pack("<i", len(tokens)) + b"".join(struct.pack("<i", len(t)) + t for t in tokens)
+    for name, ne, kind, raw in tensors:
+        out += struct.pack("<iii", len(ne), len(name), kind) + b"".join(struct.pack("<i", d) for d in ne)
+        out += name.encode() + raw
+    return out
+
+
+def make_ggml():
+    t = [("encoder.conv1.weight", (3, 2, 2), 1, bytes(24)), ("encoder.conv1.bias", (1, 2), 0, bytes(8)),
+         ("q5", (32, 1), 6, bytes(22)), ("q8", (32,), 8, bytes(34))]
+    put("ggml", "all", ggml(t))
+    put("ggml", "no_tokens", ggml(t, ()))
+    put("ggml", "negative", ggml([("x", (-1, 2), 0, b"")]))
+    put("ggml", "unknown_type", ggml([("x", (1,), 99, b"1234")]))
+    put("ggml", "twice", ggml(t[:1] * 2))
+    put("ggml", "huge_mels", ggml(t, (), 1)[:48] + struct.pack("<ii", 1000, 60000))
+    put("ggml", "short", ggml(t)[:-10])
+
+
+# ---- tokens
+
+def tokens(words, text, flags):
+    out = struct.pack("<BH", flags, len(words))
+    return out + b"".join(struct.pack("<B", len(w)) + w for w in words) + text
+
+
+def make_tokens():
+    words = [b"th", b"the", b" t", b" the", b"in", b"ing", b"\xe4\xb8", b"\xe4\xb8\xad", b"ll", b"'s", b"  ", b"aa", b"aaaa"]
+    put("tokens", "english", tokens(words, b"the thing isn't in  the\n\nhat; it's 42%  ", 1))
+    put("tokens", "chinese", tokens(words, "中文 中中  тест １２３ \u3000 é".encode(), 1))
+    put("tokens", "repeated", tokens(words, b"a" * 600, 1))
+    put("tokens", "broken_utf8", tokens(words, b"\xff\xe4\xb8 \xc0\x80 \xf4\x90\x80\x80 '\xe4", 1))
+    put("tokens", "printable", tokens([bytes([b]) for b in range(33, 127)] + ["Ġ".encode(), "Ċa".encode(), "中".encode()], b"x y", 3))
+    put("tokens", "no_bytes", tokens(words, b"the", 0))
+    put("tokens", "empty_token", tokens([b"", b"a", b"a"], b"aa", 1))
+
+
+make_gguf()
+make_ct2()
+make_ggml()
+make_tokens()
