@@ -50,11 +50,13 @@ bool oto_ttype_bytes(oto_ttype type, int rank, const int64_t *dim, size_t *out)
     if (t < 0 || rank < 0 || rank > OTO_MAX_RANK) {
         return false;
     }
+    /* The product of the dimensions must fit int64_t, because rows and row lengths are counted in
+     * it; and of any of them: one that is 0 must not hide that the others do not fit. */
     size_t n = 1;
+    bool empty = false;
     for (int i = 0; i < rank; i++) {
-        /* The product of the dimensions must also fit int64_t: rows and row lengths are counted in
-         * it. */
-        if (dim[i] < 0 || !oto_mul_size(n, (size_t)dim[i], &n) || n > INT64_MAX) {
+        empty |= dim[i] == 0;
+        if (dim[i] < 0 || !oto_mul_size(n, dim[i] ? (size_t)dim[i] : 1, &n) || n > INT64_MAX) {
             return false;
         }
     }
@@ -62,7 +64,7 @@ bool oto_ttype_bytes(oto_ttype type, int rank, const int64_t *dim, size_t *out)
     if (last % types[t].block != 0) {
         return false;
     }
-    return oto_mul_size(n / types[t].block, types[t].bytes, out);
+    return oto_mul_size(empty ? 0 : n / types[t].block, types[t].bytes, out);
 }
 
 int64_t oto_tensor_rows(const oto_tensor *t)
