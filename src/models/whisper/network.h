@@ -18,8 +18,13 @@
 #include "models/family.h"
 #include "models/whisper/whisper.h"
 
-#define OTO_WHISPER_MAX_LAYERS 64
-#define OTO_WHISPER_HEAD       64
+#define OTO_WHISPER_MAX_LAYERS   64
+#define OTO_WHISPER_MAX_WIDTH    8192
+#define OTO_WHISPER_MAX_MELS     1024
+#define OTO_WHISPER_MAX_VOCAB    200000
+#define OTO_WHISPER_MULTILINGUAL 51865 /* smallest such vocabulary, as openai-whisper tells them   \
+                                        */
+#define OTO_WHISPER_HEAD 64
 /* What every Whisper vocabulary has behind its text: eot, sot, languages, translate, transcribe,
  * sot_lm, sot_prev, no_speech, no_timestamps, and 0.00 … 30.00 s. */
 #define OTO_WHISPER_TIMES    1501

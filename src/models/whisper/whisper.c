@@ -5,8 +5,6 @@
 #include <string.h>
 
 #define MODEL_ARENA_BYTES ((size_t)64 << 20) /* address space; a few MB are used */
-#define MAX_VOCAB         200000
-#define MAX_WIDTH         8192
 
 oto_dtype oto_whisper_matrix_type(oto_compute compute, bool conv)
 {
@@ -120,15 +118,16 @@ static int get_dim(const oto_weights *w, const char *key, int64_t lo, int64_t hi
 static int bind_dims(oto_whisper_dims *d, const oto_weights *w, oto_err *e)
 {
     int rc;
-    if ((rc = get_dim(w, "whisper.width", OTO_WHISPER_HEAD, MAX_WIDTH, &d->width, e)) != 0 ||
-        (rc = get_dim(w, "whisper.n_heads", 1, MAX_WIDTH / OTO_WHISPER_HEAD, &d->n_heads, e)) !=
+    if ((rc = get_dim(w, "whisper.width", OTO_WHISPER_HEAD, OTO_WHISPER_MAX_WIDTH, &d->width, e)) !=
             0 ||
+        (rc = get_dim(w, "whisper.n_heads", 1, OTO_WHISPER_MAX_WIDTH / OTO_WHISPER_HEAD,
+                      &d->n_heads, e)) != 0 ||
         (rc = get_dim(w, "whisper.n_layers_enc", 1, OTO_WHISPER_MAX_LAYERS, &d->n_layers_enc, e)) !=
             0 ||
         (rc = get_dim(w, "whisper.n_layers_dec", 1, OTO_WHISPER_MAX_LAYERS, &d->n_layers_dec, e)) !=
             0 ||
-        (rc = get_dim(w, "whisper.n_mels", 1, 1024, &d->n_mels, e)) != 0 ||
-        (rc = get_dim(w, "whisper.n_vocab", 1, MAX_VOCAB, &d->n_vocab, e)) != 0 ||
+        (rc = get_dim(w, "whisper.n_mels", 1, OTO_WHISPER_MAX_MELS, &d->n_mels, e)) != 0 ||
+        (rc = get_dim(w, "whisper.n_vocab", 1, OTO_WHISPER_MAX_VOCAB, &d->n_vocab, e)) != 0 ||
         (rc = get_dim(w, "whisper.eot", 1, d->n_vocab - 1, &d->eot, e)) != 0)
         return rc;
     if (d->n_heads * OTO_WHISPER_HEAD != d->width)
@@ -148,7 +147,7 @@ static int bind_dims(oto_whisper_dims *d, const oto_weights *w, oto_err *e)
     d->no_speech = d->translate + 4;
     d->no_timestamps = d->translate + 5;
     d->timestamp_first = d->translate + 6;
-    d->multilingual = d->n_vocab >= 51865; /* as openai-whisper tells them apart */
+    d->multilingual = d->n_vocab >= OTO_WHISPER_MULTILINGUAL;
     return 0;
 }
 
@@ -159,7 +158,7 @@ static int bind_list(oto_whisper *m, const oto_weights *w, const char *key, cons
     const size_t len = oto_weights_array_len(w, key);
     int32_t *v;
     int rc;
-    if (len > MAX_VOCAB || len % (size_t)step != 0)
+    if (len > OTO_WHISPER_MAX_VOCAB || len % (size_t)step != 0)
         return oto_fail(e, OTO_E_INPUT, "%s: %s has %zu values", oto_weights_path(w), key, len);
     if ((rc = oto_arena_get(m->a, len, sizeof *v, &v, e)) != 0)
         return rc;
