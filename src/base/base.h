@@ -199,6 +199,7 @@ int64_t oto_now_ms(void);            /* monotonic */
 double oto_now_s(void);              /* monotonic, ns resolution */
 double oto_cpu_s(void);              /* user + system time of this process and its ended children */
 size_t oto_rss_bytes(void);          /* now */
+size_t oto_rss_anon_bytes(void);     /* now, without the pages of files */
 size_t oto_peak_rss_bytes(void);     /* VmHWM of this process */
 int oto_cpu_count(void);             /* affinity ∩ cgroup quota, ≥ 1 */
 size_t oto_memory_limit_bytes(void); /* min(physical, cgroup limit) */

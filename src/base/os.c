@@ -64,6 +64,11 @@ size_t oto_rss_bytes(void)
     return status_kib("VmRSS:");
 }
 
+size_t oto_rss_anon_bytes(void)
+{
+    return status_kib("RssAnon:");
+}
+
 size_t oto_peak_rss_bytes(void)
 {
     return status_kib("VmHWM:");

@@ -329,6 +329,11 @@ int oto_batch_finish(oto_batch *b, oto_err *e)
     return 0;
 }
 
+bool oto_batch_busy(const oto_batch *b)
+{
+    return b->head < b->tail;
+}
+
 int oto_batch_windows(const oto_batch *b)
 {
     return b->n_windows;

@@ -66,6 +66,7 @@ int oto_batch_open(oto_batch *b, oto_window **out, oto_err *e) OTO_CHECK;
 int oto_batch_close(oto_batch *b, oto_err *e) OTO_CHECK;
 /* Recognises and gives out everything. */
 int oto_batch_finish(oto_batch *b, oto_err *e) OTO_CHECK;
+bool oto_batch_busy(const oto_batch *b);    /* a window is being filled or waits */
 int oto_batch_windows(const oto_batch *b);  /* recognised in this job, leftovers included */
 int oto_batch_segments(const oto_batch *b); /* given out in this job */
 /* Language of the recording: as asked for, or detected in the first batch; "" before. */

@@ -1,0 +1,420 @@
+/* A recording, end to end:
+ *
+ *   decoder child -> PCM blocks -> VAD -> segments -> slicer -> windows -> model -> segments of
+ * text
+ *                         \-> ring (70 s) -----------/
+ *
+ * Everything it needs is taken when a recogniser is made; a job only resets. The length of a
+ * recording changes nothing but the time it takes. */
+#include "recogniser/recogniser.h"
+#include "recogniser/parts.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define BLOCK_SAMPLES (OTO_SAMPLE_RATE / 2)
+#define SPANS         16
+/* The VAD's longest segment, its end silence and its look-back, with room to spare. */
+#define MAX_SEGMENT_MS 60000
+#define RING_SAMPLES   ((int64_t)(MAX_SEGMENT_MS + 10000) * OTO_MS)
+#define MAX_WINDOW     ((int64_t)OTO_MAX_WINDOW_MS * OTO_MS)
+/* Address space of a VAD's state; it touches what it needs. */
+#define VAD_BYTES ((size_t)64 << 20)
+/* What a thread touches of its scratch: one head's keys and values, and rows. */
+#define SCRATCH_BYTES ((size_t)1 << 20)
+#define DEFAULT_BATCH 8
+#define DEFAULT_BEAM  5
+/* What a job touches besides the plan below: stacks, the results of a batch, code pages. */
+#define SLACK_BYTES ((size_t)8 << 20)
+/* Code of the program and its libraries that becomes resident while a job runs. */
+#define CODE_BYTES ((size_t)16 << 20)
+
+struct oto_recogniser {
+    oto_recogniser_options o;
+    oto_pool *pool;
+    oto_arena *state; /* the model's */
+    oto_arena *fixed; /* buffers and ring */
+    oto_arena *vad_arena;
+    oto_asr *asr;
+    oto_batch *batch;
+    oto_slicer *slicer;
+    float *block; /* [BLOCK_SAMPLES] */
+};
+
+void oto_job_defaults(oto_job_options *o)
+{
+    *o = (oto_job_options){.max_window_ms = OTO_MAX_WINDOW_MS};
+    oto_asr_defaults(&o->asr);
+    oto_vad_defaults(&o->vad);
+    oto_media_defaults(&o->media);
+}
+
+/* ---- memory ---- */
+
+static size_t fixed_bytes(int batch)
+{
+    return oto_batch_bytes(batch, MAX_WINDOW) + oto_slicer_bytes(RING_SAMPLES) +
+           BLOCK_SAMPLES * sizeof(float) + 4096;
+}
+
+static size_t mapped_bytes(const oto_model *m)
+{
+    oto_model_info info;
+
+    if (m == NULL)
+        return 0;
+    oto_model_info_get(m, &info);
+    return info.bytes;
+}
+
+/* Resident bytes of a whole job at this batch. */
+static size_t planned_bytes(const oto_recogniser_options *o, int batch)
+{
+    return mapped_bytes(o->asr) + mapped_bytes(o->vad) + oto_asr_bytes(o->asr, batch, o->max_beam) +
+           fixed_bytes(batch) + (size_t)o->threads * SCRATCH_BYTES + SLACK_BYTES + CODE_BYTES;
+}
+
+/* Lowers the batch until a job fits the cap. What this process holds already counts as well, but
+ * not the pages of files: the mapped weights are in the plan. */
+static int fit(oto_recogniser_options *o, oto_err *e)
+{
+    const size_t own = oto_rss_anon_bytes();
+    size_t least;
+
+    if (o->memory_bytes == 0)
+        return 0;
+    while (o->batch > 1 && own + planned_bytes(o, o->batch) > o->memory_bytes)
+        o->batch--;
+    least = own + planned_bytes(o, 1);
+    if (least > o->memory_bytes)
+        return oto_fail(e, OTO_E_LIMIT,
+                        "memory limit too small: %zu MiB given, needs at least %zu MiB",
+                        o->memory_bytes >> 20, (least + (1 << 20) - 1) >> 20);
+    return 0;
+}
+
+/* ---- life ---- */
+
+static int check_tasks(const oto_recogniser_options *o, oto_err *e)
+{
+    oto_model_info info;
+
+    oto_model_info_get(o->asr, &info);
+    if (info.task != OTO_TASK_ASR)
+        return oto_fail(e, OTO_E_USAGE, "a %s model does not recognise speech", info.family);
+    if (o->vad == NULL)
+        return 0;
+    oto_model_info_get(o->vad, &info);
+    if (info.task != OTO_TASK_VAD)
+        return oto_fail(e, OTO_E_USAGE, "a %s model does not detect speech", info.family);
+    return 0;
+}
+
+static int make(oto_recogniser *r, oto_err *e)
+{
+    const oto_recogniser_options *o = &r->o;
+    int rc;
+
+    /* The model's own figure and a page for what lies between its blocks. */
+    if ((rc = oto_pool_new(o->threads, OTO_POOL_SCRATCH_BYTES, &r->pool, e)) != 0 ||
+        (rc = oto_arena_new("recogniser", oto_asr_bytes(o->asr, o->batch, o->max_beam) + 4096,
+                            &r->state, e)) != 0 ||
+        (rc = oto_asr_new(o->asr, o->batch, o->max_beam, r->pool, r->state, &r->asr, e)) != 0 ||
+        (rc = oto_arena_new("windows", fixed_bytes(o->batch), &r->fixed, e)) != 0 ||
+        (rc = oto_arena_get(r->fixed, BLOCK_SAMPLES, sizeof(float), &r->block, e)) != 0 ||
+        (rc = oto_batch_new(r->fixed, o->batch, MAX_WINDOW, &r->batch, e)) != 0 ||
+        (rc = oto_slicer_new(r->fixed, RING_SAMPLES, &r->slicer, e)) != 0)
+        return rc;
+    return o->vad != NULL ? oto_arena_new("vad", VAD_BYTES, &r->vad_arena, e) : 0;
+}
+
+int oto_recogniser_new(const oto_recogniser_options *o, oto_recogniser **out, oto_err *e)
+{
+    oto_recogniser *r;
+    int rc = check_tasks(o, e);
+
+    if (rc != 0)
+        return rc;
+    r = calloc(1, sizeof *r);
+    if (r == NULL)
+        return oto_fail(e, OTO_E_LIMIT, "out of memory");
+    r->o = *o;
+    if (r->o.threads <= 0)
+        r->o.threads = oto_cpu_count();
+    if (r->o.batch <= 0)
+        r->o.batch = DEFAULT_BATCH;
+    if (r->o.max_beam <= 0)
+        r->o.max_beam = DEFAULT_BEAM;
+    if ((rc = fit(&r->o, e)) != 0 || (rc = make(r, e)) != 0) {
+        oto_recogniser_free(r);
+        return rc;
+    }
+    *out = r;
+    return 0;
+}
+
+void oto_recogniser_free(oto_recogniser *r)
+{
+    if (r == NULL)
+        return;
+    oto_batch_free(r->batch);
+    oto_arena_free(r->vad_arena);
+    oto_arena_free(r->fixed);
+    oto_arena_free(r->state);
+    oto_pool_free(r->pool);
+    free(r);
+}
+
+/* ---- a job ---- */
+
+typedef struct {
+    const oto_job_options *o;
+    oto_job_result *out;
+    oto_media *media;
+    oto_vad *vad;
+    oto_slicer *slicer; /* NULL: spans are only reported */
+    oto_batch *batch;   /* NULL with it */
+    void (*on_span)(void *arg, const oto_span *s);
+    int64_t total_ms, done_ms;
+    int64_t speech_until; /* end of the last segment, so that overlaps count once */
+} job;
+
+static int progress(job *j, int64_t done_ms, oto_err *e)
+{
+    if (done_ms <= j->done_ms)
+        return 0;
+    j->done_ms = done_ms;
+    if (j->o->on_progress != NULL && j->o->on_progress(j->o->arg, done_ms, j->total_ms) != 0)
+        return oto_fail(e, OTO_E_CANCELLED, "cancelled");
+    return 0;
+}
+
+static int take_span(job *j, const oto_span *s, oto_err *e)
+{
+    const int64_t start = OTO_MAX(s->start_ms, j->speech_until);
+
+    if (s->end_ms > start) {
+        j->out->speech_ms += s->end_ms - start;
+        j->speech_until = s->end_ms;
+    }
+    if (j->on_span != NULL)
+        j->on_span(j->o->arg, s);
+    return j->slicer != NULL ? oto_slicer_speech(j->slicer, s, e) : 0;
+}
+
+static int detect(job *j, const float *pcm, size_t n, bool final, oto_err *e)
+{
+    oto_span spans[SPANS];
+    size_t used;
+    int count, rc;
+
+    do {
+        const double t0 = oto_now_s();
+
+        count = oto_vad_push(j->vad, pcm, n, final, spans, SPANS, &used);
+        j->out->vad_s += oto_now_s() - t0;
+        pcm += used;
+        n -= used;
+        for (int i = 0; i < count; i++)
+            if ((rc = take_span(j, &spans[i], e)) != 0)
+                return rc;
+    } while (n > 0 || count == SPANS);
+    return 0;
+}
+
+static int take_block(job *j, const float *pcm, size_t n, bool final, oto_err *e)
+{
+    if (j->slicer != NULL)
+        oto_slicer_audio(j->slicer, pcm, n);
+    if (j->vad != NULL)
+        return detect(j, pcm, n, final, e);
+    return oto_slicer_all(j->slicer, e);
+}
+
+/* Without windows on their way, everything before the VAD's horizon is done. */
+static int idle_progress(job *j, oto_err *e)
+{
+    if (j->vad == NULL || (j->batch != NULL && oto_batch_busy(j->batch)))
+        return 0;
+    return progress(j, OTO_MIN(oto_vad_horizon_ms(j->vad), j->out->audio_ms), e);
+}
+
+/* Reads the whole recording. What was decoded before an error is still handed on. */
+static int read_all(job *j, float *block, oto_err *e)
+{
+    int64_t samples = 0;
+    size_t got;
+    int rc;
+
+    for (;;) {
+        const double t0 = oto_now_s();
+
+        rc = oto_media_read(j->media, block, BLOCK_SAMPLES, &got, e);
+        j->out->decode_s += oto_now_s() - t0;
+        if (rc != 0 || got == 0)
+            break;
+        samples += (int64_t)got;
+        j->out->audio_ms = samples / OTO_MS;
+        if ((rc = take_block(j, block, got, false, e)) != 0)
+            return rc;
+        /* Silence is done as soon as it is heard. */
+        if ((rc = idle_progress(j, e)) != 0)
+            return rc;
+    }
+    if (j->vad != NULL) {
+        oto_err *const why = rc != 0 ? NULL : e;
+        const int last = detect(j, block, 0, true, why);
+
+        rc = rc != 0 ? rc : last;
+    }
+    return rc;
+}
+
+static void describe_end(job *j)
+{
+    const char *warning = oto_media_warning(j->media);
+
+    snprintf(j->out->warning, sizeof j->out->warning, "%s", warning != NULL ? warning : "");
+    j->out->decoder_peak_bytes = oto_media_peak_bytes(j->media);
+}
+
+static int open_media(job *j, const char *path, oto_err *e)
+{
+    oto_media_info info;
+    const int rc = oto_media_open(path, &j->o->media, &j->media, e);
+
+    if (rc != 0)
+        return rc;
+    oto_media_info_get(j->media, &info);
+    j->total_ms = info.duration_ms;
+    return 0;
+}
+
+static int open_vad(job *j, const oto_model *m, oto_pool *pool, oto_arena *a, oto_err *e)
+{
+    if (j->o->vad.max_segment_ms > MAX_SEGMENT_MS)
+        return oto_fail(e, OTO_E_USAGE, "VAD segments of %d ms: at most %d",
+                        j->o->vad.max_segment_ms, MAX_SEGMENT_MS);
+    oto_arena_reset(a);
+    return oto_vad_new(m, &j->o->vad, pool, a, &j->vad, e);
+}
+
+static int on_done(void *arg, int64_t done_ms)
+{
+    return progress(arg, done_ms, NULL);
+}
+
+static int on_segment(void *arg, const oto_segment *s)
+{
+    const job *j = arg;
+
+    return j->o->on_segment != NULL ? j->o->on_segment(j->o->arg, s) : 0;
+}
+
+static int run_asr(void *ctx, const oto_asr_options *o, const oto_asr_window *w, int n,
+                   oto_arena *a, oto_asr_result *out, oto_err *e)
+{
+    return oto_asr_run(ctx, o, w, n, a, out, e);
+}
+
+static void stats_since(const oto_asr *asr, const oto_asr_stats *before, oto_asr_stats *out)
+{
+    oto_asr_stats_get(asr, out);
+    out->features_s -= before->features_s;
+    out->encoder_s -= before->encoder_s;
+    out->decoder_s -= before->decoder_s;
+    out->words_s -= before->words_s;
+    out->windows -= before->windows;
+    out->steps -= before->steps;
+    out->lanes -= before->lanes;
+    out->fallbacks -= before->fallbacks;
+}
+
+static int check_job(const oto_recogniser *r, const oto_job_options *o, oto_err *e)
+{
+    if (o->max_window_ms < 5000 || o->max_window_ms > OTO_MAX_WINDOW_MS)
+        return oto_fail(e, OTO_E_USAGE, "windows of %d ms: 5000 to %d", o->max_window_ms,
+                        OTO_MAX_WINDOW_MS);
+    if (o->asr.beam > r->o.max_beam || o->asr.best_of > r->o.max_beam)
+        return oto_fail(e, OTO_E_USAGE, "beam %d, best of %d: this recogniser has room for %d",
+                        o->asr.beam, o->asr.best_of, r->o.max_beam);
+    return 0;
+}
+
+int oto_recogniser_run(oto_recogniser *r, const char *path, const oto_job_options *o,
+                       oto_job_result *out, oto_err *e)
+{
+    job j = {.o = o, .out = out, .slicer = r->slicer, .batch = r->batch, .total_ms = -1};
+    const oto_batch_job batch = {.asr = o->asr,
+                                 .run = run_asr,
+                                 .run_ctx = r->asr,
+                                 .on_segment = on_segment,
+                                 .on_done = on_done,
+                                 .arg = &j};
+    oto_asr_stats before;
+    int rc, last;
+
+    memset(out, 0, sizeof *out);
+    oto_asr_stats_get(r->asr, &before);
+    if ((rc = check_job(r, o, e)) != 0)
+        return rc;
+    oto_batch_start(r->batch, &batch);
+    oto_slicer_start(r->slicer, r->batch, (int64_t)o->max_window_ms * OTO_MS);
+    if (!o->no_vad && r->o.vad != NULL &&
+        (rc = open_vad(&j, r->o.vad, r->pool, r->vad_arena, e)) != 0)
+        return rc;
+    if ((rc = open_media(&j, path, e)) != 0)
+        return rc;
+
+    rc = read_all(&j, r->block, e);
+    /* A decoder that broke down does not take with it what it delivered. */
+    if (rc != OTO_E_CANCELLED) {
+        oto_err *const why = rc != 0 ? NULL : e;
+
+        last = oto_slicer_finish(r->slicer, why);
+        if (last == 0)
+            last = oto_batch_finish(r->batch, why);
+        rc = rc != 0 ? rc : last;
+    }
+    if (rc == 0)
+        rc = progress(&j, out->audio_ms, e);
+    if (j.vad == NULL)
+        out->speech_ms = out->audio_ms;
+    describe_end(&j);
+    out->n_windows = oto_batch_windows(r->batch);
+    out->n_segments = oto_batch_segments(r->batch);
+    snprintf(out->language, sizeof out->language, "%s",
+             oto_batch_language(r->batch, &out->language_probability));
+    stats_since(r->asr, &before, &out->asr);
+    oto_media_close(j.media);
+    return rc;
+}
+
+int oto_recogniser_vad(const oto_model *vad, int threads, const char *path,
+                       const oto_job_options *o, void (*on_span)(void *arg, const oto_span *s),
+                       oto_job_result *out, oto_err *e)
+{
+    job j = {.o = o, .out = out, .on_span = on_span, .total_ms = -1};
+    oto_pool *pool = NULL;
+    oto_arena *a = NULL;
+    float *block;
+    int rc;
+
+    memset(out, 0, sizeof *out);
+    if ((rc = oto_pool_new(threads > 0 ? threads : 1, OTO_POOL_SCRATCH_BYTES, &pool, e)) != 0 ||
+        (rc = oto_arena_new("vad", VAD_BYTES, &a, e)) != 0 ||
+        (rc = open_vad(&j, vad, pool, a, e)) != 0 ||
+        (rc = oto_arena_get(a, BLOCK_SAMPLES, sizeof *block, &block, e)) != 0 ||
+        (rc = open_media(&j, path, e)) != 0)
+        goto done;
+    rc = read_all(&j, block, e);
+    if (rc == 0)
+        rc = progress(&j, out->audio_ms, e);
+    describe_end(&j);
+done:
+    oto_media_close(j.media);
+    oto_arena_free(a);
+    oto_pool_free(pool);
+    return rc;
+}
