@@ -1,0 +1,449 @@
+/* The Whisper network: encoder, decoder, and the state they run in.
+ *
+ * Encoder, one window at a time (1500 rows keep all threads busy):
+ *   mel [3000][n_mels] → conv, GELU → conv, stride 2, GELU, + position → x [1500][W]
+ *   L × { x += out(attention(qkv(norm x)));  x += fc2(gelu(fc1(norm x))) } → norm
+ *   and for each decoder layer the keys and values of its cross-attention, kept for the window.
+ * Decoder, all rows of all lanes together in every product:
+ *   x = embedding[token] + position[pos]
+ *   L × { self-attention; cross-attention; feed-forward, as above } → norm → x · embeddingᵀ
+ *
+ * Both use one set of activations. The caches:
+ *   cross  [layer][window][k, v][head][1500][64]
+ *   self   [layer][k, v][lane][head][448][64]
+ * Where lanes share a past (beams, and all hypotheses of a window share its prompt), it lies in one
+ * lane's cache and the others refer to it: from[lane][pos] is the lane that holds position pos. A
+ * position is written once by its lane and only read after that, until all lanes of the group start
+ * anew. Caches are memory that is merely reserved until a position is used. */
+#include "models/whisper/network.h"
+
+#include <assert.h>
+#include <string.h>
+
+#define FRAMES OTO_WHISPER_FRAMES
+#define CTX    OTO_WHISPER_CTX
+#define HEAD   OTO_WHISPER_HEAD
+#define EPS    1e-5f
+#define SCALE  0.125f /* 1 / sqrt(HEAD) */
+
+struct oto_whisper_state {
+    const oto_whisper *m;
+    oto_pool *pool;
+    int max_windows, max_lanes, max_rows, max_wanted;
+    float *x;              /* [max_rows][W]: the residual stream */
+    float *h;              /* [max_rows][W]: normed, or the result of attention */
+    float *big;            /* [max_rows][4W]: qkv, keys and values, or the feed-forward's inside */
+    float *logits;         /* [max_wanted][n_vocab] */
+    char *cross, *self;    /* see above */
+    size_t elem;           /* bytes of an element of these */
+    int16_t *from;         /* [max_lanes][CTX] */
+    int16_t *moved;        /* [max_lanes][CTX], while lanes move */
+    int *window;           /* [max_lanes] */
+    oto_attn_lane *attn;   /* [max_rows] */
+    oto_whisper_row *rows; /* [CTX]: of an alignment */
+};
+
+/* ---- memory ---- */
+
+typedef struct {
+    void *ptr; /* address of the pointer to set */
+    size_t n, size;
+} piece;
+
+#define PIECES 11
+
+static size_t cross_elems(const oto_whisper *m)
+{
+    return (size_t)FRAMES * (size_t)m->dims.width;
+}
+
+static size_t self_elems(const oto_whisper *m)
+{
+    return (size_t)CTX * (size_t)m->dims.width;
+}
+
+/* What a state needs; its counts are set. */
+static void list_pieces(oto_whisper_state *s, piece p[PIECES])
+{
+    const oto_whisper *m = s->m;
+    const size_t width = (size_t)m->dims.width, rows = (size_t)s->max_rows;
+    const size_t kv = 2 * (size_t)m->dims.n_layers_dec * s->elem;
+    const size_t lanes = (size_t)s->max_lanes;
+    int i = 0;
+    p[i++] = (piece){&s->x, rows * width, sizeof *s->x};
+    p[i++] = (piece){&s->h, rows * width, sizeof *s->h};
+    p[i++] = (piece){&s->big, 4 * rows * width, sizeof *s->big};
+    p[i++] =
+        (piece){&s->logits, (size_t)s->max_wanted * (size_t)m->dims.n_vocab, sizeof *s->logits};
+    p[i++] = (piece){&s->cross, (size_t)s->max_windows * cross_elems(m), kv};
+    p[i++] = (piece){&s->self, lanes * self_elems(m), kv};
+    p[i++] = (piece){&s->from, lanes * CTX, sizeof *s->from};
+    p[i++] = (piece){&s->moved, lanes * CTX, sizeof *s->moved};
+    p[i++] = (piece){&s->window, lanes, sizeof *s->window};
+    p[i++] = (piece){&s->attn, rows, sizeof *s->attn};
+    p[i++] = (piece){&s->rows, CTX, sizeof *s->rows};
+    assert(i == PIECES);
+}
+
+static oto_whisper_state counts_of(const oto_whisper *m, int max_windows, int max_lanes)
+{
+    return (oto_whisper_state){
+        .m = m,
+        .max_windows = max_windows,
+        .max_lanes = max_lanes,
+        .max_rows = OTO_MAX(FRAMES, max_lanes), /* what the encoder needs serves the decoder */
+        .max_wanted = OTO_MAX(max_lanes, 2 * max_windows),
+        .elem = m->kv_type == OTO_BF16 ? 2 : 4,
+    };
+}
+
+size_t oto_whisper_state_bytes(const oto_whisper *m, int max_windows, int max_lanes)
+{
+    oto_whisper_state s = counts_of(m, max_windows, max_lanes);
+    piece p[PIECES];
+    size_t total = sizeof s + 64;
+    list_pieces(&s, p);
+    for (int i = 0; i < PIECES; i++)
+        total += (p[i].n * p[i].size + 63) / 64 * 64;
+    return total;
+}
+
+int oto_whisper_state_new(const oto_whisper *m, int max_windows, int max_lanes, oto_pool *pool,
+                          oto_arena *a, oto_whisper_state **out, oto_err *e)
+{
+    oto_whisper_state *s;
+    piece p[PIECES];
+    int rc;
+    if (max_windows < 1 || max_lanes < 1 || max_lanes > INT16_MAX)
+        return oto_fail(e, OTO_E_USAGE, "whisper: %d windows with %d hypotheses", max_windows,
+                        max_lanes);
+    if ((rc = oto_arena_get(a, 1, sizeof *s, &s, e)) != 0)
+        return rc;
+    *s = counts_of(m, max_windows, max_lanes);
+    s->pool = pool;
+    list_pieces(s, p);
+    for (int i = 0; i < PIECES; i++)
+        if ((rc = oto_arena_get(a, p[i].n, p[i].size, p[i].ptr, e)) != 0)
+            return rc;
+    memset(s->window, 0, (size_t)max_lanes * sizeof *s->window);
+    *out = s;
+    return 0;
+}
+
+int oto_whisper_max_rows(const oto_whisper_state *s)
+{
+    return s->max_rows;
+}
+
+/* ---- pieces of both ---- */
+
+/* y [n][w.n] = act(x [n][w.k] Wᵀ + b) + residual, all packed row after row. */
+static void linear(oto_whisper_state *s, const whisper_linear *l, const float *x, int n,
+                   oto_act act, const float *residual, float *y)
+{
+    oto_linear_run(s->pool, &(oto_linear){.w = &l->w,
+                                          .x = x,
+                                          .ldx = (size_t)l->w.k,
+                                          .m = n,
+                                          .bias = l->b,
+                                          .act = act,
+                                          .residual = residual,
+                                          .ldr = (size_t)l->w.n,
+                                          .y = y,
+                                          .ldy = (size_t)l->w.n});
+}
+
+/* h = norm(x) */
+static void norm(oto_whisper_state *s, const whisper_norm *l, int n)
+{
+    const size_t width = (size_t)s->m->dims.width;
+    oto_layer_norm(s->pool, s->x, width, l->g, l->b, EPS, n, (int)width, s->h, width);
+}
+
+static void feed_forward(oto_whisper_state *s, const whisper_layer *l, int n)
+{
+    norm(s, &l->ln3, n);
+    linear(s, &l->fc1, s->h, n, OTO_ACT_GELU, NULL, s->big);
+    linear(s, &l->fc2, s->big, n, OTO_ACT_NONE, s->x, s->x);
+}
+
+/* ---- encoder ---- */
+
+/* Keys (kv = 0) or values of a window. */
+static char *cross_at(const oto_whisper_state *s, int layer, int window, int kv)
+{
+    const size_t i = ((size_t)layer * (size_t)s->max_windows + (size_t)window) * 2 + (size_t)kv;
+    return s->cross + i * cross_elems(s->m) * s->elem;
+}
+
+typedef struct {
+    const oto_whisper_state *s;
+    int layer, window;
+} keep;
+
+#define KEEP_ROWS 125
+
+static void keep_task(void *arg, int task, int thread)
+{
+    const keep *j = arg;
+    const oto_whisper_state *s = j->s;
+    const size_t width = (size_t)s->m->dims.width;
+    const int kv = task % 2, t0 = task / 2 * KEEP_ROWS, n = OTO_MIN(KEEP_ROWS, FRAMES - t0);
+    (void)thread;
+    oto_kv_store(s->m->kv_type, s->big + (size_t)t0 * 2 * width + (size_t)kv * width, 2 * width, n,
+                 s->m->dims.n_heads, cross_at(s, j->layer, j->window, kv), (size_t)FRAMES * HEAD,
+                 t0);
+}
+
+void oto_whisper_encode(oto_whisper_state *s, int window, const float *mel)
+{
+    const oto_whisper *m = s->m;
+    assert(window >= 0 && window < s->max_windows);
+    oto_conv3_run(s->pool, &(oto_conv3){.w = &m->conv1.w,
+                                        .x = mel,
+                                        .t_in = 2 * FRAMES,
+                                        .c_in = m->dims.n_mels,
+                                        .stride = 1,
+                                        .bias = m->conv1.b,
+                                        .act = OTO_ACT_GELU,
+                                        .y = s->big});
+    oto_conv3_run(s->pool, &(oto_conv3){.w = &m->conv2.w,
+                                        .x = s->big,
+                                        .t_in = 2 * FRAMES,
+                                        .c_in = m->dims.width,
+                                        .stride = 2,
+                                        .bias = m->conv2.b,
+                                        .act = OTO_ACT_GELU,
+                                        .add = m->enc_pos,
+                                        .y = s->x});
+    for (int i = 0; i < m->dims.n_layers_enc; i++) {
+        const whisper_layer *l = &m->enc[i];
+        norm(s, &l->ln1, FRAMES);
+        linear(s, &l->qkv, s->h, FRAMES, OTO_ACT_NONE, NULL, s->big);
+        oto_attention_full(s->pool, s->big, FRAMES, m->dims.n_heads, m->kv_type, SCALE, s->h);
+        linear(s, &l->out, s->h, FRAMES, OTO_ACT_NONE, s->x, s->x);
+        feed_forward(s, l, FRAMES);
+    }
+    norm(s, &m->enc_ln, FRAMES);
+    for (int i = 0; i < m->dims.n_layers_dec; i++) {
+        keep j = {.s = s, .layer = i, .window = window};
+        linear(s, &m->dec[i].kv, s->h, FRAMES, OTO_ACT_NONE, NULL, s->big);
+        oto_pool_run(s->pool, 2 * ((FRAMES + KEEP_ROWS - 1) / KEEP_ROWS), keep_task, &j);
+    }
+}
+
+void oto_whisper_encode_out(oto_whisper_state *s, int window, const float *mel, float *out)
+{
+    oto_whisper_encode(s, window, mel);
+    memcpy(out, s->h, cross_elems(s->m) * sizeof *out);
+}
+
+/* ---- lanes ---- */
+
+void oto_whisper_lane_start(oto_whisper_state *s, int lane, int window)
+{
+    assert(lane >= 0 && lane < s->max_lanes && window >= 0 && window < s->max_windows);
+    s->window[lane] = window;
+}
+
+void oto_whisper_lanes_move(oto_whisper_state *s, const int *dst, const int *src, int n, int n_pos)
+{
+    const size_t bytes = (size_t)n_pos * sizeof *s->from;
+    assert(n <= s->max_lanes && n_pos <= CTX);
+    for (int i = 0; i < n; i++)
+        memcpy(s->moved + (size_t)i * CTX, s->from + (size_t)src[i] * CTX, bytes);
+    for (int i = 0; i < n; i++)
+        memcpy(s->from + (size_t)dst[i] * CTX, s->moved + (size_t)i * CTX, bytes);
+}
+
+/* ---- decoder ---- */
+
+/* Keys (kv = 0) or values of a lane. */
+static char *self_at(const oto_whisper_state *s, int layer, int kv, int lane)
+{
+    const size_t i = ((size_t)layer * 2 + (size_t)kv) * (size_t)s->max_lanes + (size_t)lane;
+    return s->self + i * self_elems(s->m) * s->elem;
+}
+
+/* x = embedding + position, and the rows take possession of their positions. */
+static void embed(oto_whisper_state *s, const oto_whisper_row *rows, int n)
+{
+    const oto_whisper *m = s->m;
+    const size_t width = (size_t)m->dims.width;
+    for (int i = 0; i < n; i++) {
+        const oto_whisper_row *r = &rows[i];
+        const float *pos = m->dec_pos + (size_t)r->pos * width;
+        float *x = s->x + (size_t)i * width;
+        assert(r->lane >= 0 && r->lane < s->max_lanes && r->pos >= 0 && r->pos < CTX);
+        assert(r->token >= 0 && r->token < m->dims.n_vocab);
+        oto_mat_row(&m->tok, r->token, x);
+        for (size_t j = 0; j < width; j++)
+            x[j] += pos[j];
+        s->from[(size_t)r->lane * CTX + (size_t)r->pos] = (int16_t)r->lane;
+    }
+}
+
+/* Stores the new keys and values, one run of a lane's positions at a time. */
+static void keep_self(oto_whisper_state *s, int layer, const oto_whisper_row *rows, int n)
+{
+    const int width = s->m->dims.width;
+    for (int i = 0, run; i < n; i += run) {
+        run = 1;
+        while (i + run < n && rows[i + run].lane == rows[i].lane)
+            run++;
+        for (int kv = 0; kv < 2; kv++)
+            oto_kv_store(s->m->kv_type, s->big + ((size_t)i * 3 + 1 + (size_t)kv) * (size_t)width,
+                         3 * (size_t)width, run, s->m->dims.n_heads,
+                         self_at(s, layer, kv, rows[i].lane), (size_t)CTX * HEAD, rows[i].pos);
+    }
+}
+
+static void self_attention(oto_whisper_state *s, int layer, const oto_whisper_row *rows, int n)
+{
+    const oto_whisper *m = s->m;
+    const size_t width = (size_t)m->dims.width;
+    const oto_kv kv = {.type = m->kv_type,
+                       .k = self_at(s, layer, 0, 0),
+                       .v = self_at(s, layer, 1, 0),
+                       .head_stride = (size_t)CTX * HEAD};
+    norm(s, &m->dec[layer].ln1, n);
+    linear(s, &m->dec[layer].qkv, s->h, n, OTO_ACT_NONE, NULL, s->big);
+    keep_self(s, layer, rows, n);
+    for (int i = 0; i < n; i++)
+        s->attn[i] = (oto_attn_lane){
+            .kv = kv, .row = s->from + (size_t)rows[i].lane * CTX, .n_keys = rows[i].pos + 1};
+    oto_attention_step(s->pool, s->big, 3 * width, n, s->attn, self_elems(m), m->dims.n_heads,
+                       SCALE, s->h, width);
+    linear(s, &m->dec[layer].out, s->h, n, OTO_ACT_NONE, s->x, s->x);
+}
+
+static oto_kv cross_kv(const oto_whisper_state *s, int layer, int window)
+{
+    return (oto_kv){.type = s->m->kv_type,
+                    .k = cross_at(s, layer, window, 0),
+                    .v = cross_at(s, layer, window, 1),
+                    .head_stride = (size_t)FRAMES * HEAD};
+}
+
+/* Leaves the queries in `big`. */
+static void cross_attention(oto_whisper_state *s, int layer, const oto_whisper_row *rows, int n)
+{
+    const oto_whisper *m = s->m;
+    const size_t width = (size_t)m->dims.width;
+    norm(s, &m->dec[layer].ln2, n);
+    linear(s, &m->dec[layer].q, s->h, n, OTO_ACT_NONE, NULL, s->big);
+    for (int i = 0; i < n; i++)
+        s->attn[i] =
+            (oto_attn_lane){.kv = cross_kv(s, layer, s->window[rows[i].lane]), .n_keys = FRAMES};
+    oto_attention_step(s->pool, s->big, width, n, s->attn, 0, m->dims.n_heads, SCALE, s->h, width);
+    linear(s, &m->dec[layer].cross, s->h, n, OTO_ACT_NONE, s->x, s->x);
+}
+
+/* logits [n][n_vocab] of rows of h. */
+static void project(oto_whisper_state *s, const float *h, int n)
+{
+    const whisper_linear tok = {.w = s->m->tok};
+    linear(s, &tok, h, n, OTO_ACT_NONE, NULL, s->logits);
+}
+
+float *oto_whisper_decode(oto_whisper_state *s, const oto_whisper_row *rows, int n_rows)
+{
+    const size_t width = (size_t)s->m->dims.width;
+    int wanted = 0;
+    assert(n_rows <= s->max_rows);
+    embed(s, rows, n_rows);
+    for (int i = 0; i < s->m->dims.n_layers_dec; i++) {
+        self_attention(s, i, rows, n_rows);
+        cross_attention(s, i, rows, n_rows);
+        feed_forward(s, &s->m->dec[i], n_rows);
+    }
+    for (int i = 0; i < n_rows; i++)
+        if (rows[i].logits) {
+            if (wanted < i)
+                memcpy(s->x + (size_t)wanted * width, s->x + (size_t)i * width,
+                       width * sizeof *s->x);
+            wanted++;
+        }
+    if (wanted == 0)
+        return NULL;
+    assert(wanted <= s->max_wanted);
+    norm(s, &s->m->dec_ln, wanted);
+    project(s, s->h, wanted);
+    return s->logits;
+}
+
+/* ---- alignment ---- */
+
+static float bf16_at(const void *p, size_t i)
+{
+    return oto_bf16_to_f32(((const uint16_t *)p)[i]);
+}
+
+/* weights [n][n_frames] of one head: a product of the queries, in `big`, with the keys packed like
+ * a matrix. Behind the queries there is room for the keys as f32 and as packed: at most 448 rows of
+ * the 1500 × 4 are taken. */
+static void head_weights(oto_whisper_state *s, int layer, int window, int head, int n, int n_frames,
+                         float *weights)
+{
+    const size_t width = (size_t)s->m->dims.width;
+    const char *k = cross_at(s, layer, window, 0) + (size_t)head * FRAMES * HEAD * s->elem;
+    float *keys = s->big + CTX * width, *packed = keys + (size_t)FRAMES * HEAD;
+    for (size_t i = 0; i < (size_t)n_frames * HEAD; i++)
+        keys[i] = SCALE * (s->elem == 2 ? bf16_at(k, i) : ((const float *)k)[i]);
+    oto_pack(OTO_F32, keys, n_frames, HEAD, HEAD, packed, NULL, NULL);
+    const oto_mat w = {.type = OTO_F32, .n = n_frames, .k = HEAD, .data = packed};
+    oto_linear_run(s->pool, &(oto_linear){.w = &w,
+                                          .x = s->big + (size_t)head * HEAD,
+                                          .ldx = width,
+                                          .m = n,
+                                          .y = weights,
+                                          .ldy = (size_t)n_frames});
+    oto_softmax(s->pool, weights, (size_t)n_frames, n, n_frames);
+}
+
+static void token_log_probs(oto_whisper_state *s, const int32_t *tokens, int n, float *log_prob)
+{
+    const size_t width = (size_t)s->m->dims.width, vocab = (size_t)s->m->dims.n_vocab;
+    for (int at = 0, count; at < n - 1; at += count) {
+        count = OTO_MIN(s->max_wanted, n - 1 - at);
+        project(s, s->h + (size_t)at * width, count);
+        for (int i = 0; i < count; i++) {
+            const float *row = s->logits + (size_t)i * vocab;
+            log_prob[at + i] =
+                row[tokens[at + i + 1]] - oto_k()->logsumexp_f32(row, s->m->dims.eot);
+        }
+    }
+}
+
+int oto_whisper_align(oto_whisper_state *s, int lane, int window, const int32_t *tokens, int n,
+                      int n_frames, oto_arena *a, float **weights, float **log_prob, oto_err *e)
+{
+    const oto_whisper_dims *d = &s->m->dims;
+    const size_t each = (size_t)n * (size_t)n_frames;
+    float *w, *p;
+    int rc;
+    assert(n >= 1 && n_frames >= 0 && n_frames <= FRAMES);
+    if (n > CTX)
+        return oto_fail(e, OTO_E_LIMIT, "whisper: %d tokens to align, at most %d", n, CTX);
+    if ((rc = oto_arena_get(a, (size_t)d->n_alignment_heads * each, sizeof *w, &w, e)) != 0 ||
+        (rc = oto_arena_get(a, (size_t)n, sizeof *p, &p, e)) != 0)
+        return rc;
+    oto_whisper_lane_start(s, lane, window);
+    for (int i = 0; i < n; i++)
+        s->rows[i] = (oto_whisper_row){.lane = lane, .pos = i, .token = tokens[i]};
+    embed(s, s->rows, n);
+    for (int i = 0; i < d->n_layers_dec; i++) {
+        self_attention(s, i, s->rows, n);
+        cross_attention(s, i, s->rows, n);
+        for (int j = 0; j < d->n_alignment_heads && n_frames > 0; j++)
+            if (d->alignment_heads[2 * j] == i)
+                head_weights(s, i, window, d->alignment_heads[2 * j + 1], n, n_frames,
+                             w + (size_t)j * each);
+        feed_forward(s, &s->m->dec[i], n);
+    }
+    norm(s, &s->m->dec_ln, n);
+    token_log_probs(s, tokens, n, p);
+    *weights = w;
+    *log_prob = p;
+    return 0;
+}
