@@ -350,6 +350,10 @@ int oto_fetch_url(const oto_incoming *f, const char *url, const oto_fetch_limits
         rc = bring(&t, url, l, e);
         if (rc) {
             close(t.fd);
+            if (t.at == 0 || rc == OTO_E_CHECKSUM) { /* nothing to go on from */
+                oto_incoming_discard(f);
+                drop_tag(f);
+            }
             break;
         }
         oto_incoming want = *f;

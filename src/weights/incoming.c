@@ -150,6 +150,14 @@ int oto_incoming_finish(const oto_incoming *f, int fd, char sha[65], oto_err *e)
     return rc;
 }
 
+void oto_incoming_discard(const oto_incoming *f)
+{
+    char part[4096];
+    if (part_path(f, part, NULL) == 0) {
+        unlink(part);
+    }
+}
+
 void oto_incoming_progress(const oto_incoming *f, uint64_t done, uint64_t total)
 {
     if (f->o && f->o->on_progress) {

@@ -24,6 +24,8 @@ int oto_incoming_write(const oto_incoming *f, int fd, const void *p, size_t n,
 /* Syncs and closes fd, compares size and checksum (a wrong file is deleted), renames, writes the
  * sha256. Takes fd over. */
 int oto_incoming_finish(const oto_incoming *f, int fd, char sha[65], oto_err *e) OTO_CHECK;
+/* Deletes NAME.part. */
+void oto_incoming_discard(const oto_incoming *f);
 void oto_incoming_progress(const oto_incoming *f, uint64_t done, uint64_t total);
 /* From another file of this machine. */
 int oto_incoming_copy(const oto_incoming *f, const char *path, char sha[65], oto_err *e) OTO_CHECK;
