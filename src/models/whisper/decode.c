@@ -1,0 +1,399 @@
+/* Windows to segments: hear (spectrogram, encoder), find the language, decode at rising
+ * temperatures until the text stands up to its thresholds, and turn tokens into segments.
+ *
+ * What keeps invented text out, in order: a window without any change in its sound is not decoded
+ * at all; one that the model itself calls no speech, and is unsure about, is dropped; text that
+ * repeats itself (zlib's ratio, or a loop of tokens) or is improbable is decoded again at the next
+ * temperature; and what has failed at all of them is dropped where the model doubts it. */
+#include "models/whisper/decode.h"
+#include "features/features.h"
+#include "kernels/kernels.h"
+
+#include <math.h>
+#include <string.h>
+
+/* Below three steps of 16-bit sound there are no words. */
+#define SILENCE_PEAK 1e-4f
+
+struct attempt {
+    oto_whisper_take take;
+    float temperature, avg_log_prob, ratio;
+    bool repeats; /* too well compressible, or a loop */
+};
+
+struct window {
+    int64_t ms;
+    int n_frames; /* of the spectrogram, that hold sound */
+    bool heard;   /* else there is nothing in it */
+    bool settled; /* `best` passed the thresholds */
+    int n_attempts;
+    int language;
+    float language_probability;
+    struct attempt last, best;
+};
+
+struct state {
+    const oto_whisper *model;
+    const oto_whisper_dims *d;
+    const oto_tokens *tokens;
+    int max_batch, max_beam;
+    oto_whisper_state *net;
+    oto_whisper_generator *generator;
+    oto_logmel *logmel;
+    float *mel; /* [3000][n_mels] */
+    oto_squeeze *squeeze;
+    oto_whisper_aligner *aligner;
+    struct window *window;       /* [max_batch] */
+    oto_whisper_take **take;     /* [max_batch] */
+    int *slot, *language;        /* [max_batch] */
+    float *language_probability; /* [max_batch] */
+    oto_whisper_prompt prompt;
+    oto_asr_stats stats;
+};
+
+/* ---- new ---- */
+
+/* All but the network's state. */
+static int take_buffers(struct state *s, oto_arena *a, oto_err *e)
+{
+    size_t n = (size_t)s->max_batch, n_mels = (size_t)s->d->n_mels;
+    int rc;
+
+    if ((rc = oto_logmel_new(s->d->n_mels, a, &s->logmel, e)) != 0 ||
+        (rc = oto_arena_get(a, OTO_LOGMEL_FRAMES * n_mels, sizeof(float), &s->mel, e)) != 0 ||
+        (rc = oto_squeeze_new(a, &s->squeeze, e)) != 0 ||
+        (rc = oto_whisper_aligner_new(a, &s->aligner, e)) != 0 ||
+        (rc = oto_arena_get(a, n, sizeof *s->window, &s->window, e)) != 0 ||
+        (rc = oto_arena_get(a, n, sizeof *s->take, &s->take, e)) != 0 ||
+        (rc = oto_arena_get(a, n, sizeof *s->slot, &s->slot, e)) != 0 ||
+        (rc = oto_arena_get(a, n, sizeof *s->language, &s->language, e)) != 0)
+        return rc;
+    return oto_arena_get(a, n, sizeof(float), &s->language_probability, e);
+}
+
+static int check_sizes(int max_batch, int max_beam, oto_err *e)
+{
+    if (max_batch < 1 || max_batch > 1024 || max_beam < 1 || max_beam > OTO_SEARCH_MAX_LANES)
+        return oto_fail(e, OTO_E_USAGE, "batch %d (1 to 1024), beam %d (1 to %d)", max_batch,
+                        max_beam, OTO_SEARCH_MAX_LANES);
+    return 0;
+}
+
+int oto_whisper_asr_new(const void *impl, int max_batch, int max_beam, oto_pool *pool, oto_arena *a,
+                        void **state, oto_err *e)
+{
+    struct state *s;
+    int rc;
+
+    if ((rc = check_sizes(max_batch, max_beam, e)) != 0 ||
+        (rc = oto_arena_get(a, 1, sizeof *s, &s, e)) != 0)
+        return rc;
+    memset(s, 0, sizeof *s);
+    s->model = impl;
+    s->d = oto_whisper_dims_get(impl);
+    s->tokens = oto_whisper_tokens(impl);
+    s->max_batch = max_batch;
+    s->max_beam = max_beam;
+    if ((rc = oto_whisper_state_new(impl, max_batch, max_batch * max_beam, pool, a, &s->net, e)) !=
+            0 ||
+        (rc = oto_whisper_generator_new(s->d, s->net, pool, max_batch, max_beam, a, &s->generator,
+                                        e)) != 0 ||
+        (rc = take_buffers(s, a, e)) != 0)
+        return rc;
+    *state = s;
+    return 0;
+}
+
+size_t oto_whisper_asr_bytes(const void *impl, int max_batch, int max_beam)
+{
+    /* Buffers are a fraction of what follows; rows and picks are counted generously. */
+    const size_t fixed = (size_t)6 << 20, per_window = sizeof(struct window) + 256;
+    size_t n = (size_t)max_batch, lanes = n * (size_t)max_beam;
+
+    if (check_sizes(max_batch, max_beam, NULL) != 0)
+        return 0;
+    return oto_whisper_state_bytes(impl, max_batch, max_batch * max_beam) + fixed + n * per_window +
+           lanes * 4096 + sizeof(struct state);
+}
+
+void oto_whisper_asr_stats(const void *state, oto_asr_stats *out)
+{
+    const struct state *s = state;
+
+    *out = s->stats;
+    oto_whisper_generator_stats(s->generator, &out->steps, &out->lanes);
+}
+
+/* ---- hearing ---- */
+
+static bool is_silent(const float *pcm, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (fabsf(pcm[i]) > SILENCE_PEAK)
+            return false;
+    return true;
+}
+
+static void hear(struct state *s, int i, const oto_asr_window *in)
+{
+    struct window *w = &s->window[i];
+    size_t n = OTO_MIN(in->n, (size_t)480000);
+    double t0 = oto_now_s();
+
+    memset(w, 0, sizeof *w);
+    w->ms = (int64_t)(n / 16);
+    w->language = -1;
+    if (!is_silent(in->pcm, n)) {
+        oto_logmel_reset(s->logmel);
+        oto_logmel_push(s->logmel, in->pcm, n);
+        w->n_frames = oto_logmel_finish(s->logmel, s->mel);
+        w->heard = oto_whisper_lively(s->mel, w->n_frames, s->d->n_mels);
+    }
+    double t1 = oto_now_s();
+    s->stats.features_s += t1 - t0;
+    s->stats.windows++;
+    if (!w->heard)
+        return;
+    oto_whisper_encode(s->net, i, s->mel);
+    s->stats.encoder_s += oto_now_s() - t1;
+}
+
+/* ---- language ---- */
+
+static int find_languages(struct state *s, const oto_asr_options *o, int n, oto_err *e)
+{
+    int n_ask = 0, given = s->d->multilingual ? -1 : oto_language_index("en");
+
+    if (s->d->multilingual && o->language[0] != '\0') {
+        given = oto_language_index(o->language);
+        if (given < 0 || given >= s->d->n_langs)
+            return oto_fail(e, OTO_E_USAGE, "language %s: this model does not know it",
+                            o->language);
+    }
+    for (int i = 0; i < n; i++) {
+        s->window[i].language = given;
+        s->window[i].language_probability = given >= 0 ? 1.0f : 0.0f;
+        if (given < 0 && s->window[i].heard)
+            s->slot[n_ask++] = i;
+    }
+    oto_whisper_languages(s->generator, s->slot, n_ask, s->language, s->language_probability);
+    for (int i = 0; i < n_ask; i++) {
+        s->window[s->slot[i]].language = s->language[i];
+        s->window[s->slot[i]].language_probability = s->language_probability[i];
+    }
+    return 0;
+}
+
+/* ---- attempts ---- */
+
+static int measure(struct state *s, const oto_asr_options *o, struct attempt *t, oto_arena *job,
+                   oto_err *e)
+{
+    oto_mark mark = oto_arena_mark(job);
+    const char *text;
+    size_t n;
+    int rc;
+
+    t->avg_log_prob = t->take.sum_log_prob / (float)(t->take.n + 1);
+    if ((rc = oto_whisper_text(s->d, s->tokens, t->take.tokens, t->take.n, job, &text, e)) != 0)
+        return rc;
+    text += strspn(text, " \t\n\r\v\f");
+    for (n = strlen(text); n && strchr(" \t\n\r\v\f", text[n - 1]) != NULL;)
+        n--;
+    t->ratio = oto_squeeze_ratio(s->squeeze, text, n);
+    t->repeats = t->ratio > o->compression_ratio_threshold ||
+                 oto_whisper_loops(t->take.tokens, t->take.n, s->d->eot);
+    oto_arena_rollback(job, mark);
+    return 0;
+}
+
+/* Takes the window's last attempt as its best, unless an earlier one that failed was better. */
+static void weigh(struct window *w, const oto_asr_options *o)
+{
+    const struct attempt *t = &w->last;
+    bool improbable = t->avg_log_prob < o->log_prob_threshold;
+    bool silence = improbable && t->take.no_speech > o->no_speech_threshold;
+
+    w->settled = silence || (!improbable && !t->repeats);
+    if (w->settled || w->n_attempts == 0 || (w->best.repeats && !t->repeats) ||
+        (w->best.repeats == t->repeats && t->avg_log_prob > w->best.avg_log_prob))
+        w->best = *t;
+    w->n_attempts++;
+}
+
+static int decode_at(struct state *s, const oto_asr_options *o, int n, int attempt, oto_arena *job,
+                     oto_err *e)
+{
+    const oto_whisper_rules rules = {
+        .dims = s->d,
+        .timestamps = o->timestamps,
+        .suppress_default = o->suppress_default,
+        .suppress_blank = o->suppress_blank,
+        .max_initial = (int)lroundf(o->max_initial_timestamp * 1000.0f / OTO_WHISPER_STEP_MS)};
+    float temperature = o->n_temperatures > 0 ? o->temperature[attempt] : 0.0f;
+    const oto_search_options search = {.lanes = temperature > 0 ? o->best_of : o->beam,
+                                       .temperature = temperature,
+                                       .patience = o->patience,
+                                       .length_penalty = o->length_penalty,
+                                       .seed = o->seed + (uint64_t)attempt * 0x9e3779b97f4a7c15u};
+    int n_take = 0, rc;
+
+    for (int i = 0; i < n; i++) {
+        struct window *w = &s->window[i];
+        if (!w->heard || w->settled)
+            continue;
+        w->last.temperature = temperature;
+        w->last.take.window = i;
+        w->last.take.language = w->language;
+        s->slot[n_take] = i;
+        s->take[n_take++] = &w->last.take;
+    }
+    if (attempt > 0)
+        s->stats.fallbacks += n_take;
+    oto_whisper_generate(s->generator, &s->prompt, &rules, &search, s->take, n_take);
+    for (int i = 0; i < n_take; i++) {
+        struct window *w = &s->window[s->slot[i]];
+        if ((rc = measure(s, o, &w->last, job, e)) != 0)
+            return rc;
+        weigh(w, o);
+    }
+    return 0;
+}
+
+/* Is the best attempt to be believed? */
+static bool is_speech(const struct window *w, const oto_asr_options *o)
+{
+    const struct attempt *t = &w->best;
+    bool improbable = !(t->avg_log_prob > o->log_prob_threshold);
+
+    if (improbable && t->take.no_speech > o->no_speech_threshold)
+        return false;
+    return w->settled || !(improbable || t->repeats);
+}
+
+/* ---- results ---- */
+
+static int find_words(struct state *s, int i, oto_segment *segments, int n, oto_arena *job,
+                      oto_err *e)
+{
+    const struct window *w = &s->window[i];
+    int32_t tokens[OTO_WHISPER_CTX];
+    int n_start = s->d->multilingual ? 3 : 1, n_text = 0, rc;
+    int n_frames = OTO_MIN(w->n_frames / 2, OTO_WHISPER_FRAMES);
+    int32_t *text = tokens + n_start + 1;
+    float *weights, *log_prob;
+    oto_mark mark = oto_arena_mark(job);
+
+    memcpy(tokens, s->prompt.tokens + s->prompt.sot, (size_t)n_start * sizeof *tokens);
+    if (s->d->multilingual)
+        tokens[1] = s->d->lang_first + w->language;
+    tokens[n_start] = s->d->no_timestamps;
+    for (int k = 0; k < n; k++)
+        for (int j = 0; j < segments[k].n_tokens; j++)
+            if (segments[k].tokens[j] < s->d->eot)
+                text[n_text++] = segments[k].tokens[j];
+    text[n_text] = s->d->eot;
+    if (n_text == 0 || n_frames == 0)
+        return 0;
+    if ((rc = oto_whisper_align(s->net, 0, i, tokens, n_start + n_text + 2, n_frames, job, &weights,
+                                &log_prob, e)) != 0)
+        return rc;
+    oto_whisper_words_find(s->aligner, s->tokens, segments[0].language, text, n_text, weights,
+                           s->d->n_alignment_heads, n_frames, log_prob, n_start);
+    oto_arena_rollback(job, mark);
+    return oto_whisper_words_place(s->aligner, s->d, s->tokens, segments, n, job, e);
+}
+
+/* Drops segments without text or length; keeps times inside the window. */
+static int tidy(const struct window *w, oto_segment *segments, int n)
+{
+    int kept = 0;
+    for (int k = 0; k < n; k++) {
+        oto_segment g = segments[k];
+        if (g.start_ms == g.end_ms || oto_whisper_is_blank(g.text))
+            continue;
+        g.start_ms = OTO_MIN(g.start_ms, w->ms);
+        g.end_ms = OTO_MAX(OTO_MIN(g.end_ms, w->ms), g.start_ms);
+        segments[kept++] = g;
+    }
+    return kept;
+}
+
+static int report(struct state *s, const oto_asr_options *o, int i, oto_arena *job,
+                  oto_asr_result *out, oto_err *e)
+{
+    struct window *w = &s->window[i];
+    const struct attempt *t = &w->best;
+    oto_whisper_cut cuts[OTO_WHISPER_MAX_TOKENS];
+    int32_t *tokens;
+    int n, rc;
+
+    *out = (oto_asr_result){.next_ms = w->ms, .language_probability = w->language_probability};
+    if (w->language >= 0)
+        snprintf(out->language, sizeof out->language, "%s", oto_language_code(w->language));
+    if (!w->heard || t->take.n == 0)
+        return 0;
+    if ((rc = oto_arena_get(job, (size_t)t->take.n, sizeof *tokens, &tokens, e)) != 0)
+        return rc;
+    memcpy(tokens, t->take.tokens, (size_t)t->take.n * sizeof *tokens);
+    out->raw_tokens = tokens;
+    out->n_raw = t->take.n;
+    if (!is_speech(w, o))
+        return 0;
+    n = oto_whisper_cut_tokens(tokens, t->take.n, s->d->timestamp_first, w->ms, cuts,
+                               &out->next_ms);
+    if ((rc = oto_arena_get(job, (size_t)n, sizeof *out->segments, &out->segments, e)) != 0)
+        return rc;
+    for (int k = 0; k < n; k++) {
+        oto_segment *g = &out->segments[k];
+        *g = (oto_segment){.start_ms = cuts[k].start_ms,
+                           .end_ms = cuts[k].end_ms,
+                           .tokens = tokens + cuts[k].first,
+                           .n_tokens = cuts[k].end - cuts[k].first,
+                           .temperature = t->temperature,
+                           .avg_logprob = t->avg_log_prob,
+                           .compression_ratio = t->ratio,
+                           .no_speech_prob = t->take.no_speech};
+        memcpy(g->language, out->language, sizeof g->language);
+        if ((rc = oto_whisper_text(s->d, s->tokens, g->tokens, g->n_tokens, job, &g->text, e)) != 0)
+            return rc;
+    }
+    if (o->words) {
+        double t0 = oto_now_s();
+        if ((rc = find_words(s, i, out->segments, n, job, e)) != 0)
+            return rc;
+        s->stats.words_s += oto_now_s() - t0;
+    }
+    out->n_segments = tidy(w, out->segments, n);
+    return 0;
+}
+
+int oto_whisper_asr_run(void *state, const oto_asr_options *o, const oto_asr_window *w, int n,
+                        oto_arena *job, oto_asr_result *out, oto_err *e)
+{
+    struct state *s = state;
+    int rc;
+
+    if (n < 0 || n > s->max_batch)
+        return oto_fail(e, OTO_E_USAGE, "%d windows at once: room for %d", n, s->max_batch);
+    if (o->beam < 1 || o->beam > s->max_beam)
+        return oto_fail(e, OTO_E_USAGE, "beam %d: 1 to %d", o->beam, s->max_beam);
+    if (o->n_temperatures < 0 || o->n_temperatures > (int)OTO_COUNT(o->temperature))
+        return oto_fail(e, OTO_E_USAGE, "%d temperatures: at most %zu", o->n_temperatures,
+                        OTO_COUNT(o->temperature));
+    if ((rc = oto_whisper_prompt_make(s->d, s->tokens, o, job, &s->prompt, e)) != 0)
+        return rc;
+    for (int i = 0; i < n; i++)
+        hear(s, i, &w[i]);
+    double t0 = oto_now_s();
+    if ((rc = find_languages(s, o, n, e)) != 0)
+        return rc;
+    for (int k = 0; k < OTO_MAX(o->n_temperatures, 1); k++)
+        if ((rc = decode_at(s, o, n, k, job, e)) != 0)
+            return rc;
+    s->stats.decoder_s += oto_now_s() - t0;
+    for (int i = 0; i < n; i++)
+        if ((rc = report(s, o, i, job, &out[i], e)) != 0)
+            return rc;
+    return 0;
+}
