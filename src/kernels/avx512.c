@@ -568,7 +568,7 @@ INLINE void scores(const bool bf16, const float *q, int lanes, const void *k, co
 {
     /* sum16 puts v[i] at the place whose digits are i's in another order; keys are handed to it
      * accordingly. */
-    static const uint8_t place[16] = {0, 4, 8, 12, 2, 6, 10, 14, 1, 5, 9, 13, 3, 7, 11, 15};
+    static const uint8_t place[16] = {0, 2, 1, 3, 8, 10, 9, 11, 4, 6, 5, 7, 12, 14, 13, 15};
     _Alignas(64) float wide[16 * OTO_HEAD], qs[OTO_LANES * OTO_HEAD];
     const size_t elem = bf16 ? 2 : 4;
     memcpy(qs, q, (size_t)lanes * OTO_HEAD * sizeof *q);
