@@ -79,5 +79,6 @@ int oto_cli_model(const char *name, oto_task task, oto_compute compute, bool off
 /* SIGINT and SIGTERM ask for a clean stop (a second one ends the process); SIGPIPE is ignored. */
 void oto_cli_catch_signals(void);
 bool oto_cli_interrupted(void);
+#define OTO_CLI_INTERRUPTED 130 /* the exit status then */
 
 #endif
