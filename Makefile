@@ -1,0 +1,86 @@
+# The front door. `make help` lists what it does.
+PREFIX  ?= /usr/local
+JOBS    ?= $(shell nproc 2>/dev/null || echo 2)
+# Where models are kept; the same folder that `otolith models` would use by itself comes with
+# MODELS=$$HOME/.cache/otolith/models.
+MODELS  ?= $(CURDIR)/models
+# Seconds for each target of `make fuzz`; one target alone with FUZZ=gguf.
+FUZZ_SECONDS ?= 60
+FUZZ ?=
+
+export OTOLITH_MODELS = $(MODELS)
+export OTO_TEST_MODELS = $(MODELS)
+export OTO_TEST_DATA ?= $(CURDIR)/build/testdata
+OTOLITH := build/release/otolith
+TEST_MODELS := whisper-tiny.en whisper-base fsmn-vad
+
+.PHONY: all release asan deps demo test testdata models venv install bench peers fmt fuzz clean help
+all: release
+
+release asan:
+	@test -f build/$@/build.ninja || cmake --preset $@
+	@cmake --build build/$@ -j $(JOBS)
+
+deps:
+	@scripts/deps.sh build test
+
+## demo: install packages, build, fetch the models, transcribe two real recordings
+demo:
+	@scripts/deps.sh build
+	@$(MAKE) --no-print-directory release
+	@for model in $(TEST_MODELS); do $(OTOLITH) models pull $$model || exit 1; done
+	@echo; echo "English, tests/data/en/prompts.ogg (whisper-tiny.en):"; echo
+	@$(OTOLITH) transcribe -m whisper-tiny.en -f srt tests/data/en/prompts.ogg
+	@echo; echo "Chinese, tests/data/zh/asr_example.wav (whisper-base, language detected):"; echo
+	@$(OTOLITH) transcribe -m whisper-base -f srt tests/data/zh/asr_example.wav
+
+models: release
+	@for model in $(TEST_MODELS); do $(OTOLITH) models pull $$model || exit 1; done
+
+testdata:
+	@scripts/test_data.sh $(OTO_TEST_DATA)
+
+# pytest, in an environment of its own; the end-to-end tests use no other package.
+venv: build/venv/.made
+build/venv/.made: tests/requirements.txt
+	python3 -m venv build/venv
+	build/venv/bin/python -m pip install -q -r tests/requirements.txt
+	@touch $@
+
+## test: install packages, build (release, sanitizers), make test data, run every test in both
+test:
+	@scripts/deps.sh build test
+	@$(MAKE) --no-print-directory release asan
+	@$(MAKE) --no-print-directory testdata venv models
+	ctest --test-dir build/release -j $(JOBS) --output-on-failure
+	ctest --test-dir build/asan -j $(JOBS) --output-on-failure
+
+## install: PREFIX=DIR
+install: release
+	cmake --install build/release --prefix $(PREFIX)
+
+## bench: speed by stage and of the products, on this machine
+bench: release testdata models
+	$(OTOLITH) bench -m whisper-tiny.en $(OTO_TEST_DATA)/en60.wav
+
+## peers: speed, accuracy and memory against faster-whisper and whisper.cpp, in turn
+peers: release testdata models
+	bench/peers/run.sh
+
+## fmt: clang-format over all C files
+fmt:
+	@git ls-files -z -- '*.c' '*.h' | xargs -0 clang-format -i
+
+## fuzz: every fuzz target for FUZZ_SECONDS (needs scripts/deps.sh dev)
+fuzz:
+	@test -f build/fuzz/build.ninja || cmake --preset fuzz
+	@cmake --build build/fuzz -j $(JOBS)
+	@FUZZ="$(FUZZ)" scripts/fuzz.sh build/fuzz $(FUZZ_SECONDS)
+
+clean:
+	rm -rf build/release build/debug build/asan build/tsan build/fuzz build/coverage
+
+help:
+	@echo "make                 build/release/otolith"
+	@sed -n 's/^## \([a-z]*\): /make \1\t/p' Makefile | expand -t 21
+	@echo "make clean           remove the builds (models and test data stay)"
