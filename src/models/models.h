@@ -130,9 +130,11 @@ size_t oto_asr_bytes(const oto_model *m, int max_batch, int max_beam);
  * depend on the others. Fails with LIMIT when `job` is full. */
 int oto_asr_run(oto_asr *s, const oto_asr_options *o, const oto_asr_window *w, int n,
                 oto_arena *job, oto_asr_result *out, oto_err *e) OTO_CHECK;
-/* Seconds spent by stage since `new`: front end, encoder, decoder, words. */
+/* Seconds spent by stage since `new`: front end, encoder, decoder, words; and the processor time of
+ * all threads meanwhile. */
 typedef struct {
     double features_s, encoder_s, decoder_s, words_s;
+    double features_core_s, encoder_core_s, decoder_core_s, words_core_s;
     int64_t windows, steps, lanes, fallbacks;
 } oto_asr_stats;
 void oto_asr_stats_get(const oto_asr *s, oto_asr_stats *out);

@@ -325,6 +325,10 @@ static void stats_since(const oto_asr *asr, const oto_asr_stats *before, oto_asr
     out->encoder_s -= before->encoder_s;
     out->decoder_s -= before->decoder_s;
     out->words_s -= before->words_s;
+    out->features_core_s -= before->features_core_s;
+    out->encoder_core_s -= before->encoder_core_s;
+    out->decoder_core_s -= before->decoder_core_s;
+    out->words_core_s -= before->words_core_s;
     out->windows -= before->windows;
     out->steps -= before->steps;
     out->lanes -= before->lanes;

@@ -134,11 +134,28 @@ static bool is_silent(const float *pcm, size_t n)
     return true;
 }
 
+/* Time of a stage: from `start` to now. */
+typedef struct {
+    double wall, core;
+} clock_pair;
+
+static clock_pair now(void)
+{
+    return (clock_pair){oto_now_s(), oto_cpu_s()};
+}
+
+static void lap(clock_pair start, double *wall_s, double *core_s)
+{
+    clock_pair end = now();
+    *wall_s += end.wall - start.wall;
+    *core_s += end.core - start.core;
+}
+
 static void hear(struct state *s, int i, const oto_asr_window *in)
 {
     struct window *w = &s->window[i];
     size_t n = OTO_MIN(in->n, (size_t)480000);
-    double t0 = oto_now_s();
+    clock_pair start = now();
 
     memset(w, 0, sizeof *w);
     w->ms = (int64_t)(n / 16);
@@ -149,13 +166,13 @@ static void hear(struct state *s, int i, const oto_asr_window *in)
         w->n_frames = oto_logmel_finish(s->logmel, s->mel);
         w->heard = oto_whisper_lively(s->mel, w->n_frames, s->d->n_mels);
     }
-    double t1 = oto_now_s();
-    s->stats.features_s += t1 - t0;
+    lap(start, &s->stats.features_s, &s->stats.features_core_s);
     s->stats.windows++;
     if (!w->heard)
         return;
+    start = now();
     oto_whisper_encode(s->net, i, s->mel);
-    s->stats.encoder_s += oto_now_s() - t1;
+    lap(start, &s->stats.encoder_s, &s->stats.encoder_core_s);
 }
 
 /* ---- language ---- */
@@ -359,10 +376,10 @@ static int report(struct state *s, const oto_asr_options *o, int i, oto_arena *j
             return rc;
     }
     if (o->words) {
-        double t0 = oto_now_s();
+        clock_pair start = now();
         if ((rc = find_words(s, i, out->segments, n, job, e)) != 0)
             return rc;
-        s->stats.words_s += oto_now_s() - t0;
+        lap(start, &s->stats.words_s, &s->stats.words_core_s);
     }
     out->n_segments = tidy(w, out->segments, n);
     return 0;
@@ -385,13 +402,13 @@ int oto_whisper_asr_run(void *state, const oto_asr_options *o, const oto_asr_win
         return rc;
     for (int i = 0; i < n; i++)
         hear(s, i, &w[i]);
-    double t0 = oto_now_s();
+    clock_pair start = now();
     if ((rc = find_languages(s, o, n, e)) != 0)
         return rc;
     for (int k = 0; k < OTO_MAX(o->n_temperatures, 1); k++)
         if ((rc = decode_at(s, o, n, k, job, e)) != 0)
             return rc;
-    s->stats.decoder_s += oto_now_s() - t0;
+    lap(start, &s->stats.decoder_s, &s->stats.decoder_core_s);
     for (int i = 0; i < n; i++)
         if ((rc = report(s, o, i, job, &out[i], e)) != 0)
             return rc;
