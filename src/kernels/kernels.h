@@ -171,4 +171,12 @@ typedef struct oto_kernels {
 } oto_kernels;
 const oto_kernels *oto_k(void); /* valid after oto_cpu_init */
 
+/* ---- the ceiling (peak.c)
+ * ------------------------------------------------------------------------- */
+
+/* The most that the pool's threads reach with the current table's dot-product instruction of this
+ * type on registers alone, in 1e9 multiplications and additions a second. The best of several runs
+ * within `seconds`. */
+double oto_peak_gops(oto_pool *pool, oto_dtype type, double seconds);
+
 #endif

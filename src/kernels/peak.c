@@ -1,0 +1,181 @@
+/* What this machine could do at most: the dot-product instruction of the current table, on
+ * registers alone, in enough independent chains to hide its latency. Products are measured against
+ * it.
+ *
+ * The functions carry their instruction set as an attribute, for they share a file; each is called
+ * only when its table was chosen, which the CPU has been asked for. */
+#include "kernels/kernels_impl.h"
+
+#include <string.h>
+#if defined(__x86_64__)
+#include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+#endif
+
+#define CHAINS 12
+#define ROUNDS 20000 /* of a task: some 100 µs */
+
+/* Does ROUNDS × CHAINS instructions and returns something that depends on all of them. */
+typedef struct {
+    int (*run)(void);
+    int ops; /* multiplications and additions of one instruction */
+} loop;
+
+/* The compiler must neither fold the chains nor keep them in memory. */
+#define CHAINS_OF(type, zero, instruction, reg, sink)                                              \
+    do {                                                                                           \
+        type acc[CHAINS];                                                                          \
+        for (int i = 0; i < CHAINS; i++)                                                           \
+            acc[i] = zero;                                                                         \
+        for (int r = 0; r < ROUNDS; r++) {                                                         \
+            _Pragma("GCC unroll 12") for (int i = 0; i < CHAINS; i++)                              \
+            {                                                                                      \
+                acc[i] = instruction;                                                              \
+                __asm__("" : "+" reg(acc[i]));                                                     \
+            }                                                                                      \
+        }                                                                                          \
+        sink = 0;                                                                                  \
+        for (int i = 0; i < CHAINS; i++)                                                           \
+            sink += ((const unsigned char *)&acc[i])[i];                                           \
+    } while (0)
+
+#if defined(__x86_64__)
+
+__attribute__((target("avx512f"))) static int f32_avx512(void)
+{
+    const __m512 a = _mm512_set1_ps(0.5f), b = _mm512_set1_ps(0.25f);
+    int sink;
+    CHAINS_OF(__m512, _mm512_setzero_ps(), _mm512_fmadd_ps(a, b, acc[i]), "v", sink);
+    return sink;
+}
+
+__attribute__((target("avx512f,avx512vnni"))) static int i8_avx512(void)
+{
+    const __m512i a = _mm512_set1_epi8(3), b = _mm512_set1_epi8(2);
+    int sink;
+    CHAINS_OF(__m512i, _mm512_setzero_si512(), _mm512_dpbusd_epi32(acc[i], a, b), "v", sink);
+    return sink;
+}
+
+__attribute__((target("avx512f,avx512bf16"))) static int bf16_avx512(void)
+{
+    const __m512i one = _mm512_set1_epi16(0x3F80);
+    const __m512bh a = (__m512bh)one;
+    int sink;
+    CHAINS_OF(__m512, _mm512_setzero_ps(), _mm512_dpbf16_ps(acc[i], a, a), "v", sink);
+    return sink;
+}
+
+__attribute__((target("avx2,fma"))) static int f32_avx2(void)
+{
+    const __m256 a = _mm256_set1_ps(0.5f), b = _mm256_set1_ps(0.25f);
+    int sink;
+    CHAINS_OF(__m256, _mm256_setzero_ps(), _mm256_fmadd_ps(a, b, acc[i]), "x", sink);
+    return sink;
+}
+
+/* AVX2 has no dot product of bytes: widened pairs are multiplied and added. */
+__attribute__((target("avx2"))) static int i8_avx2(void)
+{
+    const __m256i a = _mm256_set1_epi16(3), b = _mm256_set1_epi16(2);
+    __m256i product = a;
+    int sink;
+    CHAINS_OF(__m256i, _mm256_setzero_si256(), (__extension__({
+                  product = _mm256_madd_epi16(a, b);
+                  __asm__("" : "+x"(product));
+                  _mm256_add_epi32(acc[i], product);
+              })),
+              "x", sink);
+    return sink;
+}
+
+#elif defined(__aarch64__)
+
+static int f32_neon(void)
+{
+    const float32x4_t a = vdupq_n_f32(0.5f);
+    int sink;
+    CHAINS_OF(float32x4_t, vdupq_n_f32(0), vfmaq_f32(acc[i], a, a), "w", sink);
+    return sink;
+}
+
+__attribute__((target("+dotprod"))) static int i8_neon(void)
+{
+    const int8x16_t a = vdupq_n_s8(3);
+    int sink;
+    CHAINS_OF(int32x4_t, vdupq_n_s32(0), vdotq_s32(acc[i], a, a), "w", sink);
+    return sink;
+}
+
+#endif
+
+/* What a compiler makes of plain C, a register of four floats everywhere otolith runs. */
+typedef float four __attribute__((vector_size(16)));
+
+static int f32_plain(void)
+{
+    four a = {0.5f, 0.5f, 0.5f, 0.5f}, zero = {0};
+    int sink;
+#if defined(__x86_64__)
+    CHAINS_OF(four, zero, acc[i] + a * a, "x", sink);
+#elif defined(__aarch64__)
+    CHAINS_OF(four, zero, acc[i] + a * a, "w", sink);
+#else
+    CHAINS_OF(four, zero, acc[i] + a * a, "m", sink);
+#endif
+    return sink;
+}
+
+static loop choose(oto_dtype type)
+{
+    const char *table = oto_cpu_table();
+#if defined(__x86_64__)
+    bool wide = strncmp(table, "avx512", 6) == 0;
+    if (type == OTO_BF16 && strcmp(table, "avx512bf16") == 0)
+        return (loop){bf16_avx512, 64};
+    if (type == OTO_I8 && wide)
+        return (loop){i8_avx512, 128};
+    if (wide)
+        return (loop){f32_avx512, 32};
+    if (type == OTO_I8 && strcmp(table, "avx2") == 0)
+        return (loop){i8_avx2, 32};
+    if (strcmp(table, "avx2") == 0)
+        return (loop){f32_avx2, 16};
+#elif defined(__aarch64__)
+    if (type == OTO_I8 && strcmp(table, "neon") == 0)
+        return (loop){i8_neon, 32};
+    if (strcmp(table, "neon") == 0)
+        return (loop){f32_neon, 8};
+#endif
+    (void)type, (void)table;
+    return (loop){f32_plain, 8};
+}
+
+typedef struct {
+    const loop *l;
+    int sink[256];
+} peak_run;
+
+static void peak_task(void *arg, int task, int thread)
+{
+    peak_run *p = arg;
+    (void)task;
+    p->sink[thread & 255] += p->l->run();
+}
+
+double oto_peak_gops(oto_pool *pool, oto_dtype type, double seconds)
+{
+    loop l = choose(type);
+    peak_run p = {.l = &l};
+    double best = 0, until = oto_now_s() + seconds;
+
+    do {
+        int tasks = 16 * oto_pool_threads(pool);
+        double t0 = oto_now_s();
+        oto_pool_run(pool, tasks, peak_task, &p);
+        double s = oto_now_s() - t0;
+        best = OTO_MAX(best, 1e-9 * tasks * ROUNDS * CHAINS * l.ops / s);
+    } while (oto_now_s() < until);
+    return best;
+}
