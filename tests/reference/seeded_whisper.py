@@ -64,8 +64,9 @@ def fill(spec, rng, width, mels, vocab):
         conv.weight = normal(width, k, 3, std=1 / (3 * k) ** 0.5)
         conv.bias = normal(width, std=0.1)
     e.position_encodings.encodings = normal(1500, width, std=0.5)
-    d.position_encodings.encodings = normal(448, width, std=0.5)
-    d.embeddings.weight = normal(vocab, width, std=0.5)
+    d.position_encodings.encodings = normal(448, width)
+    # Small, or every token would predict itself: the output is tied to the embedding.
+    d.embeddings.weight = normal(vocab, width, std=0.1)
     d.projection.weight = d.embeddings.weight
     for layer in e.layer:
         attention(layer.self_attention, False)
