@@ -168,20 +168,19 @@ struct pull {
     char sums[MAX_FILES][65]; /* of the files that have come */
 };
 
+static bool put_path(char out[4096], const struct pull *p, const char *before, const char *after)
+{
+    return snprintf(out, 4096, "%s/%s%s%s", p->o->root, before, p->name, after) < 4096;
+}
+
 static int set_paths(struct pull *p, const struct model *m, const oto_catalogue_options *o,
                      oto_err *e)
 {
     *p = (struct pull){.m = m, .name = m->entry->name, .o = o};
-    size_t n = sizeof p->folder;
-    if (strlen(o->root) + strlen(p->name) + 20 > n) {
-        return oto_fail(e, OTO_E_USAGE, "%.100s…: name too long", o->root);
-    }
-    snprintf(p->folder, n, "%s/%s", o->root, p->name);
-    snprintf(p->source, n, "%s/%s/source", o->root, p->name);
-    snprintf(p->incoming, n, "%s/.%s.incoming", o->root, p->name);
-    snprintf(p->wheels, n, "%s/.%s.wheels", o->root, p->name);
-    snprintf(p->lock, n, "%s/.%s.lock", o->root, p->name);
-    return 0;
+    bool fits = put_path(p->folder, p, "", "") && put_path(p->source, p, "", "/source") &&
+                put_path(p->incoming, p, ".", ".incoming") &&
+                put_path(p->wheels, p, ".", ".wheels") && put_path(p->lock, p, ".", ".lock");
+    return fits ? 0 : oto_fail(e, OTO_E_USAGE, "%.100s…: name too long", o->root);
 }
 
 static int n_files(const struct edition *ed)

@@ -379,7 +379,7 @@ static int parse(oto_weights *w, oto_err *e)
 int oto_weights_parse(const oto_format *f, const char *name, oto_slice main,
                       const oto_side_file *side, size_t n_side, oto_weights **out, oto_err *e)
 {
-    oto_weights *w;
+    oto_weights *w = NULL;
     int rc = new_weights(name, &w, e);
     if (rc) {
         return rc;
@@ -470,7 +470,7 @@ fail:
 
 int oto_weights_open_fd(int fd, const char *name, oto_weights **out, oto_err *e)
 {
-    oto_weights *w;
+    oto_weights *w = NULL;
     int rc = new_weights(name, &w, e);
     if (rc) {
         return rc;

@@ -133,7 +133,7 @@ static void fill_noise(void)
 
 static oto_gguf_writer *make_writer(void)
 {
-    oto_gguf_writer *w;
+    oto_gguf_writer *w = NULL;
     const oto_slice words[] = {{"one", 3}, {"", 0}, {"\xff\x00z", 3}};
     const int64_t dim[] = {ROWS, COLS}, cube[] = {2, 3, 4, 5};
     static const float cubed[120] = {1.5f};
