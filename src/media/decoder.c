@@ -1,0 +1,551 @@
+/* decoder: libav in a child without rights.
+ *
+ *   descriptor -> demuxer -> decoder -> resampler -> 16 kHz mono f32 -> pipe
+ *
+ * The container is found by its content; its name only helps with formats that have no header. What
+ * is damaged is skipped and counted. Every error names the recording. */
+#include "media/decoder.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <libavcodec/avcodec.h>
+#include <libavformat/avformat.h>
+#include <libavutil/channel_layout.h>
+#include <libavutil/opt.h>
+#include <libswresample/swresample.h>
+
+#define IO_BYTES    65536
+#define OUT_SAMPLES 8192
+#define SPOOL_PEEK  12
+
+typedef struct {
+    const oto_decoder_job *job;
+    AVFormatContext *format;
+    AVIOContext *io;
+    AVCodecContext *codec;
+    SwrContext *swr;
+    AVPacket *packet;
+    AVFrame *frame;
+    AVStream *stream;
+    AVChannelLayout in_layout;
+    int in_rate, in_format; /* what swr was made for */
+    int in;                 /* descriptor read from */
+    uint8_t held[SPOOL_PEEK];
+    int n_held, at_held; /* bytes taken from a pipe to look at */
+    bool told;           /* INFO was sent */
+    bool gone;           /* the parent reads no more */
+    bool ended_early;
+    int64_t samples; /* written */
+    int damaged;     /* packets */
+    double first_damage_s;
+    float out[OUT_SAMPLES];
+} decoder;
+
+/* ---- messages ---- */
+
+static void tell(const decoder *d, const oto_decoder_message *m)
+{
+    ssize_t n;
+
+    do
+        n = write(d->job->messages, m, sizeof *m);
+    while (n < 0 && errno == EINTR);
+}
+
+static int fail(const decoder *d, int code, const char *fmt, ...) OTO_PRINTF(3, 4);
+static int fail(const decoder *d, int code, const char *fmt, ...)
+{
+    oto_decoder_message m = {.kind = OTO_DECODER_ERROR, .code = code};
+    va_list ap;
+
+    va_start(ap, fmt);
+    vsnprintf(m.text, sizeof m.text, fmt, ap);
+    va_end(ap);
+    tell(d, &m);
+    return -1;
+}
+
+static int fail_av(const decoder *d, int av, const char *what)
+{
+    char why[AV_ERROR_MAX_STRING_SIZE] = "";
+
+    if (av == AVERROR(ENOMEM))
+        return fail(d, OTO_E_LIMIT, "%s: the decoder's memory limit was reached", what);
+    av_strerror(av, why, sizeof why);
+    return fail(d, OTO_E_INPUT, "%s: %s", what, why);
+}
+
+/* ---- input ---- */
+
+static int read_fd(int fd, uint8_t *p, int n)
+{
+    ssize_t got;
+
+    do
+        got = read(fd, p, (size_t)n);
+    while (got < 0 && errno == EINTR);
+    return got < 0 ? AVERROR(errno) : (int)got;
+}
+
+static int on_read(void *opaque, uint8_t *p, int n)
+{
+    decoder *d = opaque;
+    int got;
+
+    if (d->at_held < d->n_held) {
+        got = OTO_MIN(n, d->n_held - d->at_held);
+        memcpy(p, d->held + d->at_held, (size_t)got);
+        d->at_held += got;
+        return got;
+    }
+    got = read_fd(d->in, p, n);
+    return got == 0 ? AVERROR_EOF : got;
+}
+
+static int64_t on_seek(void *opaque, int64_t at, int whence)
+{
+    const decoder *d = opaque;
+    struct stat st;
+    off_t to;
+
+    whence &= ~AVSEEK_FORCE;
+    if (whence == AVSEEK_SIZE)
+        return fstat(d->in, &st) == 0 ? (int64_t)st.st_size : AVERROR(errno);
+    to = lseek(d->in, (off_t)at, whence);
+    return to < 0 ? AVERROR(errno) : (int64_t)to;
+}
+
+static int copy_all(decoder *d)
+{
+    static uint8_t buf[IO_BYTES];
+    int n = d->n_held;
+
+    memcpy(buf, d->held, (size_t)n);
+    do {
+        for (int at = 0; at < n;) {
+            const ssize_t put = write(d->job->spool, buf + at, (size_t)(n - at));
+
+            if (put < 0 && errno == EINTR)
+                continue;
+            if (put < 0)
+                return fail(d, errno == ENOSPC ? OTO_E_NO_SPACE : OTO_E_IO, "spooling the pipe: %s",
+                            strerror(errno));
+            at += (int)put;
+        }
+        n = read_fd(d->in, buf, sizeof buf);
+    } while (n > 0);
+    if (n < 0)
+        return fail(d, OTO_E_IO, "reading: %s", strerror(errno));
+    return 0;
+}
+
+/* An MP4 or MOV file may have its index at the end, so one that comes through a pipe is spooled to
+ * disk. Nothing is parsed here but these first bytes, while the process may still write. */
+static int spool_if_needed(decoder *d)
+{
+    if (lseek(d->in, 0, SEEK_CUR) >= 0)
+        return 0;
+    while (d->n_held < SPOOL_PEEK) {
+        const int n = read_fd(d->in, d->held + d->n_held, SPOOL_PEEK - d->n_held);
+
+        if (n <= 0)
+            break;
+        d->n_held += n;
+    }
+    if (d->n_held == 0)
+        return fail(d, OTO_E_INPUT, "empty (0 bytes)");
+    if (d->n_held < SPOOL_PEEK || memcmp(d->held + 4, "ftyp", 4) != 0 || d->job->spool < 0)
+        return 0;
+    if (copy_all(d) != 0)
+        return -1;
+    d->n_held = 0;
+    d->in = d->job->spool;
+    return lseek(d->in, 0, SEEK_SET) == 0
+               ? 0
+               : fail(d, OTO_E_IO, "spooling the pipe: %s", strerror(errno));
+}
+
+/* ---- opening ---- */
+
+static bool is_picture(const AVInputFormat *f)
+{
+    const size_t n = strlen(f->name);
+
+    return (n > 5 && strcmp(f->name + n - 5, "_pipe") == 0) || strcmp(f->name, "image2") == 0 ||
+           strcmp(f->name, "gif") == 0 || strcmp(f->name, "ico") == 0 ||
+           strcmp(f->name, "apng") == 0;
+}
+
+static int raw_format(const decoder *d, const AVInputFormat **f, AVDictionary **opts)
+{
+    const oto_media_options *o = d->job->o;
+    AVChannelLayout layout;
+    char text[64];
+
+    *f = av_find_input_format(o->raw_format);
+    if (*f == NULL)
+        return fail(d, OTO_E_USAGE, "unknown raw format %s", o->raw_format);
+    av_channel_layout_default(&layout, o->raw_channels);
+    av_channel_layout_describe(&layout, text, sizeof text);
+    av_channel_layout_uninit(&layout);
+    av_dict_set_int(opts, "sample_rate", o->raw_rate_hz, 0);
+    av_dict_set_int(opts, "channels", o->raw_channels, 0);
+    av_dict_set(opts, "ch_layout", text, 0);
+    return 0;
+}
+
+static int open_format(decoder *d)
+{
+    const bool seekable = lseek(d->in, 0, SEEK_CUR) >= 0;
+    const AVInputFormat *f = NULL;
+    AVDictionary *opts = NULL;
+    uint8_t *buf;
+    int rc;
+
+    if (d->job->o->raw_pcm && raw_format(d, &f, &opts) != 0)
+        return -1;
+    buf = av_malloc(IO_BYTES);
+    d->format = avformat_alloc_context();
+    if (buf == NULL || d->format == NULL)
+        return fail(d, OTO_E_LIMIT, "the decoder's memory limit was reached");
+    d->io = avio_alloc_context(buf, IO_BYTES, 0, d, on_read, NULL, seekable ? on_seek : NULL);
+    if (d->io == NULL)
+        return fail(d, OTO_E_LIMIT, "the decoder's memory limit was reached");
+    d->format->pb = d->io;
+    d->format->flags |= AVFMT_FLAG_CUSTOM_IO;
+    /* A playlist names other files: none is opened, whatever it says. */
+    av_dict_set(&opts, "protocol_whitelist", "none", 0);
+    rc = avformat_open_input(&d->format, d->job->name, f, &opts);
+    av_dict_free(&opts);
+    if (rc == AVERROR_INVALIDDATA || rc == AVERROR_EOF)
+        return fail(d, OTO_E_INPUT,
+                    "not a recording in a known format, or cut off before its index");
+    return rc < 0 ? fail_av(d, rc, "cannot be opened") : 0;
+}
+
+static int count_video(const AVFormatContext *f)
+{
+    int n = 0;
+
+    for (unsigned i = 0; i < f->nb_streams; i++)
+        n += f->streams[i]->codecpar->codec_type == AVMEDIA_TYPE_VIDEO;
+    return n;
+}
+
+static int find_track(decoder *d)
+{
+    AVFormatContext *f = d->format;
+    const AVCodec *codec = NULL;
+    int rc, video;
+
+    if (is_picture(f->iformat))
+        return fail(d, OTO_E_NO_AUDIO, "a picture (%s), no audio track", f->iformat->name);
+    rc = avformat_find_stream_info(f, NULL);
+    if (rc < 0 && rc != AVERROR_EOF)
+        return fail_av(d, rc, "corrupt");
+    rc = av_find_best_stream(f, AVMEDIA_TYPE_AUDIO, -1, -1, &codec, 0);
+    video = count_video(f);
+    if (rc == AVERROR_DECODER_NOT_FOUND)
+        return fail(d, OTO_E_UNSUPPORTED, "no decoder for its audio track");
+    if (rc < 0 && video > 0)
+        return fail(d, OTO_E_NO_AUDIO, "no audio track (%d video stream%s)", video,
+                    video == 1 ? "" : "s");
+    if (rc < 0)
+        return fail(d, OTO_E_NO_AUDIO, "no audio track (%s)", f->iformat->name);
+    d->stream = f->streams[rc];
+    for (unsigned i = 0; i < f->nb_streams; i++)
+        if (f->streams[i] != d->stream)
+            f->streams[i]->discard = AVDISCARD_ALL;
+    d->codec = avcodec_alloc_context3(codec);
+    if (d->codec == NULL)
+        return fail(d, OTO_E_LIMIT, "the decoder's memory limit was reached");
+    if ((rc = avcodec_parameters_to_context(d->codec, d->stream->codecpar)) < 0)
+        return fail_av(d, rc, "corrupt");
+    d->codec->thread_count = 1;
+    d->codec->pkt_timebase = d->stream->time_base;
+    rc = avcodec_open2(d->codec, codec, NULL);
+    return rc < 0 ? fail_av(d, rc, codec->name) : 0;
+}
+
+/* ---- output ---- */
+
+static bool write_all(decoder *d, const void *data, size_t n)
+{
+    const char *p = data;
+
+    while (n > 0) {
+        const ssize_t put = write(d->job->pcm, p, n);
+
+        if (put < 0 && errno == EINTR)
+            continue;
+        if (put < 0) {
+            d->gone = true;
+            return false;
+        }
+        p += put;
+        n -= (size_t)put;
+    }
+    return true;
+}
+
+static void tell_info(decoder *d)
+{
+    oto_decoder_message m = {.kind = OTO_DECODER_INFO};
+    const int64_t duration = d->format->duration;
+
+    m.info.duration_ms = duration > 0 && duration != AV_NOPTS_VALUE ? duration / 1000 : -1;
+    snprintf(m.info.container, sizeof m.info.container, "%s", d->format->iformat->name);
+    snprintf(m.info.codec, sizeof m.info.codec, "%s", avcodec_get_name(d->codec->codec_id));
+    m.info.rate_hz = d->in_rate;
+    m.info.channels = d->in_layout.nb_channels;
+    tell(d, &m);
+    d->told = true;
+}
+
+static bool put_samples(decoder *d, int n)
+{
+    if (n <= 0)
+        return true;
+    if (!d->told)
+        tell_info(d);
+    d->samples += n;
+    return write_all(d, d->out, (size_t)n * sizeof *d->out);
+}
+
+/* Converts a frame, or with NULL what the resampler still holds. */
+static int convert(decoder *d, const AVFrame *f)
+{
+    const uint8_t **in = f != NULL ? (const uint8_t **)f->extended_data : NULL;
+    int n_in = f != NULL ? f->nb_samples : 0, n;
+
+    if (d->swr == NULL)
+        return 0;
+    do {
+        uint8_t *out = (uint8_t *)d->out;
+
+        n = swr_convert(d->swr, &out, OUT_SAMPLES, in, n_in);
+        in = NULL;
+        n_in = 0;
+        if (n < 0)
+            return n;
+        if (!put_samples(d, n))
+            return 0;
+    } while (n == OUT_SAMPLES);
+    return 0;
+}
+
+/* A resampler for frames like this one. A track may change its form midway. */
+static int fit_resampler(decoder *d, const AVFrame *f)
+{
+    AVChannelLayout mono = AV_CHANNEL_LAYOUT_MONO;
+    AVChannelLayout in = {0};
+    int rc;
+
+    if (d->swr != NULL && d->in_rate == f->sample_rate && d->in_format == f->format &&
+        av_channel_layout_compare(&d->in_layout, &f->ch_layout) == 0)
+        return 0;
+    if ((rc = convert(d, NULL)) < 0)
+        return rc;
+    swr_free(&d->swr);
+    if (f->sample_rate <= 0 || f->ch_layout.nb_channels <= 0)
+        return AVERROR_INVALIDDATA;
+    /* Recordings of many microphones name no speakers: take the usual ones of that number. */
+    if (f->ch_layout.order == AV_CHANNEL_ORDER_UNSPEC)
+        av_channel_layout_default(&in, f->ch_layout.nb_channels);
+    else if ((rc = av_channel_layout_copy(&in, &f->ch_layout)) < 0)
+        return rc;
+    rc = swr_alloc_set_opts2(&d->swr, &mono, AV_SAMPLE_FMT_FLT, OTO_SAMPLE_RATE, &in, f->format,
+                             f->sample_rate, 0, NULL);
+    if (rc >= 0) {
+        /* The mix may not leave [-1, 1]. */
+        av_opt_set_double(d->swr, "rematrix_maxval", 1.0, 0);
+        if (in.order == AV_CHANNEL_ORDER_UNSPEC) {
+            double average[64];
+
+            for (int i = 0; i < 64; i++)
+                average[i] = 1.0 / in.nb_channels;
+            rc = in.nb_channels <= 64 ? swr_set_matrix(d->swr, average, in.nb_channels)
+                                      : AVERROR_PATCHWELCOME;
+        }
+    }
+    if (rc >= 0)
+        rc = swr_init(d->swr);
+    av_channel_layout_uninit(&in);
+    if (rc < 0)
+        return rc;
+    d->in_rate = f->sample_rate;
+    d->in_format = f->format;
+    av_channel_layout_uninit(&d->in_layout);
+    return av_channel_layout_copy(&d->in_layout, &f->ch_layout);
+}
+
+/* ---- the loop ---- */
+
+static void count_damage(decoder *d)
+{
+    if (d->damaged++ == 0)
+        d->first_damage_s = (double)d->samples / OTO_SAMPLE_RATE;
+}
+
+/* Takes what the decoder has ready. */
+static int drain(decoder *d)
+{
+    int rc;
+
+    while (!d->gone && (rc = avcodec_receive_frame(d->codec, d->frame)) >= 0) {
+        rc = fit_resampler(d, d->frame);
+        if (rc >= 0)
+            rc = convert(d, d->frame);
+        av_frame_unref(d->frame);
+        if (rc == AVERROR(ENOMEM))
+            return rc;
+        if (rc < 0)
+            count_damage(d);
+    }
+    if (d->gone || rc == AVERROR(EAGAIN) || rc == AVERROR_EOF)
+        return 0;
+    if (rc == AVERROR(ENOMEM))
+        return rc;
+    count_damage(d);
+    return 0;
+}
+
+static int decode_all(decoder *d)
+{
+    int rc = 0;
+
+    while (!d->gone && (rc = av_read_frame(d->format, d->packet)) >= 0) {
+        if (d->packet->stream_index == d->stream->index) {
+            rc = avcodec_send_packet(d->codec, d->packet);
+            if (rc < 0 && rc != AVERROR(EAGAIN) && rc != AVERROR(ENOMEM)) {
+                count_damage(d);
+                rc = 0;
+            }
+            if (rc != AVERROR(ENOMEM))
+                rc = drain(d);
+        }
+        av_packet_unref(d->packet);
+        if (rc < 0)
+            return rc;
+    }
+    if (d->gone)
+        return 0;
+    d->ended_early = rc != AVERROR_EOF;
+    if (rc == AVERROR(ENOMEM))
+        return rc;
+    rc = avcodec_send_packet(d->codec, NULL);
+    if (rc >= 0)
+        rc = drain(d);
+    return rc == AVERROR(ENOMEM) ? rc : convert(d, NULL);
+}
+
+/* Less than its container promised, by more than rounding. */
+static bool is_short(const decoder *d)
+{
+    const AVFormatContext *f = d->format;
+    const double promised = (double)f->duration / AV_TIME_BASE;
+    const double heard = (double)d->samples / OTO_SAMPLE_RATE;
+
+    return f->duration > 0 && f->duration != AV_NOPTS_VALUE &&
+           f->duration_estimation_method != AVFMT_DURATION_FROM_BITRATE &&
+           heard < promised - OTO_MAX(1.0, 0.02 * promised);
+}
+
+static void warn(const decoder *d)
+{
+    oto_decoder_message m = {.kind = OTO_DECODER_WARNING};
+    const double heard = (double)d->samples / OTO_SAMPLE_RATE;
+
+    if (d->damaged > 0)
+        snprintf(m.text, sizeof m.text, "decoder: %d corrupt packet%s at %.1f s", d->damaged,
+                 d->damaged == 1 ? "" : "s", d->first_damage_s);
+    else if (is_short(d))
+        snprintf(m.text, sizeof m.text, "decoder: truncated: ends at %.1f s of %.1f s", heard,
+                 (double)d->format->duration / AV_TIME_BASE);
+    else if (d->ended_early)
+        snprintf(m.text, sizeof m.text, "decoder: truncated: ends at %.1f s", heard);
+    else
+        return;
+    tell(d, &m);
+}
+
+static int decode(decoder *d)
+{
+    int rc;
+
+    if (open_format(d) != 0 || find_track(d) != 0)
+        return 1;
+    d->packet = av_packet_alloc();
+    d->frame = av_frame_alloc();
+    if (d->packet == NULL || d->frame == NULL) {
+        fail(d, OTO_E_LIMIT, "the decoder's memory limit was reached");
+        return 1;
+    }
+    rc = decode_all(d);
+    if (d->gone)
+        return 0;
+    if (rc == AVERROR(ENOMEM))
+        return fail_av(d, rc, "decoding"), 1;
+    if (d->samples == 0) {
+        if (d->damaged > 0)
+            fail(d, OTO_E_INPUT, "corrupt: none of its %s audio could be decoded",
+                 avcodec_get_name(d->codec->codec_id));
+        else
+            fail(d, OTO_E_NO_AUDIO, "its audio track (%s) holds no samples",
+                 avcodec_get_name(d->codec->codec_id));
+        return 1;
+    }
+    warn(d);
+    return 0;
+}
+
+/* What the process has mapped already, inherited from its parent, does not count. */
+static size_t mapped_bytes(void)
+{
+    unsigned long pages = 0;
+    FILE *f = fopen("/proc/self/statm", "re");
+
+    if (f != NULL) {
+        if (fscanf(f, "%lu", &pages) != 1)
+            pages = 0;
+        fclose(f);
+    }
+    return pages * (size_t)sysconf(_SC_PAGESIZE);
+}
+
+int oto_decoder_run(const oto_decoder_job *job)
+{
+    static decoder d;
+    oto_sandbox box = {.cpu_seconds = job->cpu_seconds};
+    oto_err e;
+
+    d.job = job;
+    d.in = job->in;
+    av_log_set_level(AV_LOG_QUIET);
+    if (job->o->address_space_bytes != 0)
+        box.address_space_bytes = job->o->address_space_bytes + mapped_bytes();
+    if (spool_if_needed(&d) != 0)
+        return 1;
+    if (oto_sandbox_enter(&box, &e) != 0) {
+        fail(&d, e.code, "%s", e.text);
+        return 1;
+    }
+    return decode(&d); /* the process ends here: nothing is freed */
+}
+
+const char *oto_media_versions(void)
+{
+    static char text[96];
+    const unsigned f = avformat_version(), c = avcodec_version(), s = swresample_version();
+
+    snprintf(text, sizeof text, "libavformat %u.%u.%u, libavcodec %u.%u.%u, libswresample %u.%u.%u",
+             AV_VERSION_MAJOR(f), AV_VERSION_MINOR(f), AV_VERSION_MICRO(f), AV_VERSION_MAJOR(c),
+             AV_VERSION_MINOR(c), AV_VERSION_MICRO(c), AV_VERSION_MAJOR(s), AV_VERSION_MINOR(s),
+             AV_VERSION_MICRO(s));
+    return text;
+}
