@@ -1,0 +1,32 @@
+"""Real speech in six languages, held to what faster-whisper makes of the same recording with the same
+weights (tests/reference/peer, made by tests/reference/peer_wer.py)."""
+
+import hashlib
+import json
+import os
+
+import pytest
+
+import tool
+
+PEER = os.path.join(tool.ROOT, "tests", "reference", "peer")
+ABOUT = json.loads(tool.read(PEER, "about.json"))["recordings"]
+# Room above the peer's rate, in points: the promise for English, and a trifle for short recordings
+# where a point is two words.
+ROOM = {"en": 0.3}
+
+
+@pytest.mark.parametrize("name", list(ABOUT))
+def test_against_the_peer(data, models, name):
+    about = ABOUT[name]
+    reference = tool.read(data, name + ".txt")
+    if hashlib.sha256(reference.encode()).hexdigest() != about["reference_sha256"]:
+        pytest.skip("the prompts here are not those the peer heard")
+    result = tool.good("transcribe", "-m", about["model"], "-q", "-f", "json", os.path.join(data, name + ".wav"))
+    found = json.loads(result.out)
+    ours = tool.score(reference, found["text"])
+    theirs = {mode: tool.score(reference, tool.read(PEER, f"{name}.{mode}.txt")) for mode in ("batched", "sequential")}
+    print(f"{name}: {100 * ours['rate']:.2f} %", {m: f"{100 * s['rate']:.2f} %" for m, s in theirs.items()})
+    names = {"en": "english", "es": "spanish", "fr": "french", "it": "italian", "ru": "russian", "zh": "chinese"}
+    assert found["language"] == names[about["language"]]
+    assert 100 * ours["rate"] <= 100 * theirs["batched"]["rate"] + ROOM.get(name, 0)
