@@ -58,7 +58,7 @@ def tree_bytes(pid):
 
 
 def measure(command, env):
-    """Runs it; returns (stdout, stderr, wall seconds, core seconds, peak bytes)."""
+    """Runs it; returns (stdout, wall seconds, core seconds, peak bytes)."""
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         start = time.perf_counter()
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, env=env)

@@ -49,7 +49,7 @@ def test_truncated(data, models):
     """Half an mp3 gives the words of that half, with a remark or without, and success."""
     result = tool.run("transcribe", "-m", "whisper-tiny.en", os.path.join(data, "bad", "half.mp3"))
     assert result.status == 0, result.err
-    assert "Asterisk" in result.out
+    assert "asterisk" in result.out.lower()
 
 
 def test_not_found(models):
