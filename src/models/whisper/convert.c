@@ -522,7 +522,7 @@ static int put_lists(packer *p, const oto_tokens *t)
 static int put_vocabulary(packer *p)
 {
     oto_tokens *t = NULL;
-    oto_slice *s;
+    oto_slice *s = NULL;
     int rc;
     if ((rc = vocabulary(p, &s)) != 0 || (rc = put_tokens(p, s)) != 0)
         return rc;

@@ -30,7 +30,7 @@ static int remove_toys(void **state)
 static oto_weights *packed(const char *path, oto_compute compute)
 {
     char dst[128];
-    oto_weights *w;
+    oto_weights *w = NULL;
     oto_err e = {0};
     toy_path(&files, "packed.gguf", dst);
     if (oto_cpu_init(&e) != 0 || oto_model_convert(path, dst, compute, &e) != 0 ||
@@ -245,8 +245,8 @@ static void derived(const char *model)
 {
     const char *models = getenv("OTO_TEST_MODELS");
     char path[500];
-    oto_weights *w;
-    oto_arena *a;
+    oto_weights *w = NULL;
+    oto_arena *a = NULL;
     oto_tokens *t;
     oto_slice *s;
     oto_err e = {0};

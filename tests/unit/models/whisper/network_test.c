@@ -364,7 +364,7 @@ static void golden_compare(fixture *f, oto_reader *r)
     /* Words. */
     ints(r, &n_line, line);
     const int n_heads = i32(r), frames = i32(r), frame_step = i32(r);
-    float *weights, *log_prob;
+    float *weights = NULL, *log_prob = NULL;
     assert_int_equal(n_heads, d->n_alignment_heads);
     assert_int_equal(
         oto_whisper_align(f->s, 0, 0, line, n_line, frames, f->arena, &weights, &log_prob, &e), 0);
