@@ -2,13 +2,18 @@
  *
  * A window lives in a slot; slots form a ring in the order of the recording:
  *
- *     head -> DONE | READY READY DONE READY ... OPEN <- tail
+ *     head -> DONE | READY WAITING DONE READY ... OPEN <- tail
  *
  * Only READY and OPEN slots hold one of the few buffers for samples. A run takes all READY slots.
- * A model may stop at a time stamp before a window's end; then what it left is moved to the front
- * of the buffer and the slot stays READY, so that the next run hears it together with new windows
- * and nothing is lost. Segments wait in their slot's arena until every slot before it is DONE: they
- * come out in order, the head's own at once. */
+ *
+ * A model may stop at a time stamp before a window's end. What it left is heard in the next run,
+ * together with new windows, so that nothing is lost. Leftovers are short and a window costs the
+ * same whether it is full or not, so they are joined in the buffer of the first of them, whose slot
+ * stays READY; the others are WAITING. Each piece remembers the slot it belongs to, and a segment
+ * goes to the slot of the piece where it starts.
+ *
+ * Segments wait in their slot's arena until every slot before it is DONE: they come out in order,
+ * the head's own at once. */
 #include "recogniser/parts.h"
 
 #include <string.h>
@@ -22,7 +27,7 @@
 #define SLOT_BYTES (8 << 20)
 #define JOB_BYTES  ((size_t)256 << 20)
 
-enum state { FREE, OPEN, READY, DONE };
+enum state { FREE, OPEN, READY, WAITING, DONE };
 
 struct kept {
     oto_segment s;
@@ -34,7 +39,8 @@ struct slot {
     oto_window w;
     oto_arena *results;
     struct kept *first, **last;
-    int rounds;
+    bool left;       /* its window is what a run left */
+    int rounds;      /* runs that began with a piece of this slot and left something */
     int64_t done_ms; /* end of the window, in the recording */
 };
 
@@ -156,9 +162,11 @@ static int keep_words(oto_arena *a, const oto_window *w, const oto_segment *from
     return 0;
 }
 
-/* Copies a segment into its slot, in the recording's time. */
-static int keep(struct slot *s, const oto_segment *from, oto_err *e)
+/* Copies a segment into the slot where it belongs, in the recording's time. */
+static int keep(oto_batch *b, const oto_window *w, const oto_segment *from, oto_err *e)
 {
+    int64_t start_ms = from->start_ms, end_ms = from->end_ms;
+    struct slot *s = &b->slots[oto_window_map(w, &start_ms, &end_ms)];
     oto_arena *a = s->results;
     struct kept *k;
     int32_t *tokens;
@@ -168,38 +176,71 @@ static int keep(struct slot *s, const oto_segment *from, oto_err *e)
         (rc = oto_arena_get(a, (size_t)from->n_tokens, sizeof *tokens, &tokens, e)) != 0)
         return rc;
     *k = (struct kept){.s = *from};
-    oto_window_map(&s->w, &k->s.start_ms, &k->s.end_ms);
+    k->s.start_ms = start_ms;
+    k->s.end_ms = end_ms;
     if (from->n_tokens > 0)
         memcpy(tokens, from->tokens, (size_t)from->n_tokens * sizeof *tokens);
     k->s.tokens = tokens;
-    k->s.seek_ms = s->w.n_pieces > 0 ? s->w.pieces[0].at / OTO_MS : 0;
+    k->s.seek_ms = OTO_MIN(start_ms, w->pieces[0].at / OTO_MS);
     k->s.text = oto_arena_strdup(a, from->text, strlen(from->text));
     if (k->s.text == NULL)
         return oto_fail(e, OTO_E_LIMIT, "a window has too much text");
-    if (from->words != NULL && (rc = keep_words(a, &s->w, from, &k->s, e)) != 0)
+    if (from->words != NULL && (rc = keep_words(a, w, from, &k->s, e)) != 0)
         return rc;
     *s->last = k;
     s->last = &k->next;
     return 0;
 }
 
-/* Takes one result over; the slot is READY again when speech is left in its window. */
+/* Drops the first n samples of a slot's window. Slots without a piece left are DONE; what is left
+ * goes to the slot of its first piece. */
+static void advance(oto_batch *b, struct slot *host, int64_t n)
+{
+    oto_window w = host->w;
+    struct slot *next;
+
+    for (int i = 0; i < w.n_pieces; i++)
+        b->slots[w.pieces[i].owner].state = DONE;
+    host->w.pcm = NULL;
+    oto_window_advance(&w, n);
+    if (w.n_pieces == 0) {
+        b->free_pcm[b->n_free++] = w.pcm;
+        return;
+    }
+    for (int i = 0; i < w.n_pieces; i++)
+        b->slots[w.pieces[i].owner].state = WAITING;
+    next = &b->slots[w.pieces[0].owner];
+    next->w = w;
+    next->state = READY;
+    next->left = true;
+}
+
+/* Where the pieces of the slot that the window began with end. */
+static int64_t end_of_first(const oto_window *w)
+{
+    int i = 0;
+
+    while (i + 1 < w->n_pieces && w->pieces[i + 1].owner == w->pieces[0].owner)
+        i++;
+    return w->pieces[i].in_window + w->pieces[i].n;
+}
+
+/* Takes one result over. */
 static int take_result(oto_batch *b, struct slot *s, const oto_asr_result *r, oto_err *e)
 {
-    const int64_t next = r->next_ms * OTO_MS;
+    int64_t next = OTO_MAX(r->next_ms * OTO_MS, MIN_ADVANCE);
 
     for (int i = 0; i < r->n_segments; i++) {
-        const int rc = keep(s, &r->segments[i], e);
+        const int rc = keep(b, &s->w, &r->segments[i], e);
 
         if (rc != 0)
             return rc;
     }
-    if (s->w.speech_end - OTO_MAX(next, MIN_ADVANCE) >= MIN_LEFT && ++s->rounds < MAX_ROUNDS) {
-        oto_window_advance(&s->w, OTO_MAX(next, MIN_ADVANCE));
-        return 0;
-    }
-    release_pcm(b, s);
-    s->state = DONE;
+    if (++s->rounds == MAX_ROUNDS)
+        next = OTO_MAX(next, end_of_first(&s->w));
+    if (s->w.speech_end - next < MIN_LEFT)
+        next = s->w.n;
+    advance(b, s, next);
     return 0;
 }
 
@@ -235,10 +276,29 @@ static int give_out(oto_batch *b, oto_err *e)
 
 /* ---- running ---- */
 
+/* Joins leftovers while they fit. */
+static void join(oto_batch *b)
+{
+    struct slot *first = NULL;
+
+    for (uint64_t i = b->head; i < b->tail; i++) {
+        struct slot *s = slot_at(b, i);
+
+        if (s->state != READY || !s->left)
+            continue;
+        if (first != NULL && oto_window_append(&first->w, &s->w)) {
+            release_pcm(b, s);
+            s->state = WAITING;
+        } else
+            first = s;
+    }
+}
+
 static int collect(oto_batch *b)
 {
     int n = 0;
 
+    join(b);
     for (uint64_t i = b->head; i < b->tail && n < b->size; i++) {
         struct slot *s = slot_at(b, i);
 
@@ -291,6 +351,7 @@ int oto_batch_open(oto_batch *b, oto_window **out, oto_err *e)
     s->first = NULL;
     s->last = &s->first;
     s->rounds = 0;
+    s->left = false;
     s->w.pcm = b->free_pcm[--b->n_free];
     s->w.cap = b->cap;
     s->w.n = s->w.speech_end = 0;
@@ -312,6 +373,8 @@ int oto_batch_close(oto_batch *b, oto_err *e)
     }
     last = &s->w.pieces[s->w.n_pieces - 1];
     s->done_ms = (last->at + last->n) / OTO_MS;
+    for (int i = 0; i < s->w.n_pieces; i++)
+        s->w.pieces[i].owner = (int)(s - b->slots);
     s->state = READY;
     return b->n_free == 0 ? run(b, e) : 0;
 }

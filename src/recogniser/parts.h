@@ -19,6 +19,7 @@ typedef struct {
     int64_t at;        /* first sample, in the recording */
     int64_t n;         /* samples */
     int64_t in_window; /* first sample, in the window */
+    int owner;         /* batch.c: the slot it came in */
 } oto_piece;
 
 /* What a model hears at once: pieces of the recording, one after another. */
@@ -31,8 +32,11 @@ typedef struct {
 } oto_window;
 
 /* Recording time of a span given in the window's time, both ms. A span that crosses a dropped
- * silence by a trifle is kept on the side where it lies. */
-void oto_window_map(const oto_window *w, int64_t *start_ms, int64_t *end_ms);
+ * silence by a trifle is kept on the side where it lies. Returns the owner of the piece where it
+ * starts; it ends with that owner's pieces at the latest. */
+int oto_window_map(const oto_window *w, int64_t *start_ms, int64_t *end_ms);
+/* Appends the pieces and samples of another window; false (and nothing done) without room. */
+bool oto_window_append(oto_window *w, const oto_window *more);
 /* Drops the first n samples. */
 void oto_window_advance(oto_window *w, int64_t n);
 

@@ -148,7 +148,7 @@ static int append(oto_slicer *s, int64_t from, int64_t to, int64_t speech_end, o
     if (last != NULL && last->at + last->n == from)
         last->n += to - from;
     else
-        w->pieces[w->n_pieces++] = (oto_piece){from, to - from, w->n};
+        w->pieces[w->n_pieces++] = (oto_piece){from, to - from, w->n, 0};
     copy_out(s, from, to - from, w->pcm + w->n);
     w->n += to - from;
     w->speech_end = w->n - (to - OTO_MIN(to, speech_end));

@@ -40,22 +40,41 @@ static int64_t in_recording(const oto_piece *p, int64_t at)
     return p->at + OTO_MAX(0, OTO_MIN(off, p->n));
 }
 
-void oto_window_map(const oto_window *w, int64_t *start_ms, int64_t *end_ms)
+int oto_window_map(const oto_window *w, int64_t *start_ms, int64_t *end_ms)
 {
     const int64_t start = OTO_MAX(0, *start_ms) * OTO_MS;
     const int64_t end = OTO_MAX(start, *end_ms * OTO_MS);
     int first, last;
 
     if (w->n_pieces == 0)
-        return;
+        return 0;
     first = piece_of_start(w, start);
     last = OTO_MAX(first, piece_of_end(w, end));
     if (first < last && w->pieces[first + 1].in_window - start < SNAP)
         first++;
     if (first < last && end - w->pieces[last].in_window < SNAP)
         last--;
+    while (w->pieces[last].owner != w->pieces[first].owner)
+        last--;
     *start_ms = in_recording(&w->pieces[first], start) / OTO_MS;
     *end_ms = OTO_MAX(*start_ms, in_recording(&w->pieces[last], end) / OTO_MS);
+    return w->pieces[first].owner;
+}
+
+bool oto_window_append(oto_window *w, const oto_window *more)
+{
+    if (w->n + more->n > w->cap || w->n_pieces + more->n_pieces > OTO_MAX_PIECES)
+        return false;
+    for (int i = 0; i < more->n_pieces; i++) {
+        oto_piece p = more->pieces[i];
+
+        p.in_window += w->n;
+        w->pieces[w->n_pieces++] = p;
+    }
+    memcpy(w->pcm + w->n, more->pcm, (size_t)more->n * sizeof *w->pcm);
+    w->speech_end = w->n + more->speech_end;
+    w->n += more->n;
+    return true;
 }
 
 void oto_window_advance(oto_window *w, int64_t n)
@@ -69,7 +88,7 @@ void oto_window_advance(oto_window *w, int64_t n)
 
         if (cut == p.n)
             continue;
-        w->pieces[kept++] = (oto_piece){p.at + cut, p.n - cut, p.in_window + cut - n};
+        w->pieces[kept++] = (oto_piece){p.at + cut, p.n - cut, p.in_window + cut - n, p.owner};
     }
     w->n_pieces = kept;
     w->n -= n;

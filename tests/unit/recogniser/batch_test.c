@@ -103,7 +103,7 @@ static int feed(oto_batch *b, int seconds, oto_err *e)
         for (int64_t i = 0; i < (int64_t)n * 1000 * OTO_MS; i++)
             w->pcm[i] = (float)(at + i / (1000 * OTO_MS));
         w->n = w->speech_end = (int64_t)n * 1000 * OTO_MS;
-        w->pieces[w->n_pieces++] = (oto_piece){(int64_t)at * 1000 * OTO_MS, w->n, 0};
+        w->pieces[w->n_pieces++] = (oto_piece){(int64_t)at * 1000 * OTO_MS, w->n, 0, 0};
         if ((rc = oto_batch_close(b, e)) != 0)
             return rc;
         at += n;
@@ -206,7 +206,7 @@ static void test_silent_leftover_is_dropped(void **state)
         w->pcm[i] = (float)(i / (1000 * OTO_MS));
     w->n = WINDOW;
     w->speech_end = 9500 * OTO_MS;
-    w->pieces[w->n_pieces++] = (oto_piece){0, WINDOW, 0};
+    w->pieces[w->n_pieces++] = (oto_piece){0, WINDOW, 0, 0};
     assert_int_equal(oto_batch_close(b, NULL), 0);
     assert_int_equal(oto_batch_finish(b, NULL), 0);
     assert_int_equal(f.runs, 1);

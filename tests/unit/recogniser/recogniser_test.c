@@ -249,8 +249,8 @@ static void test_vad_alone(void **state)
     h = (struct heard){0};
     oto_job_defaults(&o);
     o.arg = &h;
-    assert_int_equal(
-        oto_recogniser_vad(vad, 1, recording("en60.wav"), &o, count_span, &result, &e), 0);
+    assert_int_equal(oto_recogniser_vad(vad, 1, recording("en60.wav"), &o, count_span, &result, &e),
+                     0);
     assert_true(h.segments > 3);
     assert_true(result.speech_ms > 0 && result.speech_ms < result.audio_ms);
 }

@@ -21,8 +21,8 @@ static oto_window two_pieces(void)
 {
     oto_window w = {.n = 18000 * OTO_MS, .n_pieces = 2};
 
-    w.pieces[0] = (oto_piece){5000 * OTO_MS, 10000 * OTO_MS, 0};
-    w.pieces[1] = (oto_piece){60000 * OTO_MS, 8000 * OTO_MS, 10000 * OTO_MS};
+    w.pieces[0] = (oto_piece){5000 * OTO_MS, 10000 * OTO_MS, 0, 0};
+    w.pieces[1] = (oto_piece){60000 * OTO_MS, 8000 * OTO_MS, 10000 * OTO_MS, 0};
     return w;
 }
 
