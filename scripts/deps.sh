@@ -4,15 +4,15 @@
 #
 #   scripts/deps.sh [build] [test] [dev]      default: build
 #     build   compiler, libraries, and pip, which some models come by: enough for `make demo`
-#     test    what `make test` adds: unit test library, tools and speech the test data are made of
+#     test    what `make test` adds: tools and speech the test data are made of
 #     dev     clang, clang-format, debugger: for `make fmt` and `make fuzz`
 set -eu
 
 build="build-essential cmake ninja-build pkg-config ca-certificates
   libavformat-dev libavcodec-dev libavutil-dev libswresample-dev libkissfft-dev libjansson-dev
   libcurl4-openssl-dev libseccomp-dev libutf8proc-dev libzip-dev libssl-dev zlib1g-dev
-  python3 python3-pip"
-test="libcmocka-dev python3-venv ffmpeg sox espeak-ng libopencore-amrnb0
+  libcmocka-dev python3 python3-pip"
+test="python3-venv ffmpeg sox espeak-ng libopencore-amrnb0
   asterisk-core-sounds-en asterisk-core-sounds-en-g722 asterisk-core-sounds-en-wav
   asterisk-core-sounds-es asterisk-core-sounds-es-g722
   asterisk-core-sounds-fr asterisk-core-sounds-fr-g722
