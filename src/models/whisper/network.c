@@ -14,7 +14,9 @@
  * Where lanes share a past (beams, and all hypotheses of a window share its prompt), it lies in one
  * lane's cache and the others refer to it: from[lane][pos] is the lane that holds position pos. A
  * position is written once by its lane and only read after that, until all lanes of the group start
- * anew. Caches are memory that is merely reserved until a position is used. */
+ * anew. Memory of the caches is merely reserved until a window or lane is used. A lane then takes
+ * all of its own at once: pages taken one by one would let the peak depend on the longest text a
+ * recording happens to hold. */
 #include "models/whisper/network.h"
 
 #include <assert.h>
@@ -25,6 +27,7 @@
 #define HEAD   OTO_WHISPER_HEAD
 #define EPS    1e-5f
 #define SCALE  0.125f /* 1 / sqrt(HEAD) */
+#define PAGE   4096   /* the smallest page of any CPU we run on */
 
 struct oto_whisper_state {
     const oto_whisper *m;
@@ -38,7 +41,7 @@ struct oto_whisper_state {
     size_t elem;           /* bytes of an element of these */
     int16_t *from;         /* [max_lanes][CTX] */
     int16_t *moved;        /* [max_lanes][CTX], while lanes move */
-    int *window;           /* [max_lanes] */
+    int *window;           /* [max_lanes]; -1: never used */
     oto_attn_lane *attn;   /* [max_rows] */
     oto_whisper_row *rows; /* [CTX]: of an alignment */
 };
@@ -125,7 +128,8 @@ int oto_whisper_state_new(const oto_whisper *m, int max_windows, int max_lanes, 
     for (int i = 0; i < PIECES; i++)
         if ((rc = oto_arena_get(a, p[i].n, p[i].size, p[i].ptr, e)) != 0)
             return rc;
-    memset(s->window, 0, (size_t)max_lanes * sizeof *s->window);
+    for (int i = 0; i < max_lanes; i++)
+        s->window[i] = -1;
     *out = s;
     return 0;
 }
@@ -240,9 +244,29 @@ void oto_whisper_encode_out(oto_whisper_state *s, int window, const float *mel, 
 
 /* ---- lanes ---- */
 
+/* Keys (kv = 0) or values of a lane. */
+static char *self_at(const oto_whisper_state *s, int layer, int kv, int lane)
+{
+    const size_t i = ((size_t)layer * 2 + (size_t)kv) * (size_t)s->max_lanes + (size_t)lane;
+    return s->self + i * self_elems(s->m) * s->elem;
+}
+
+static void take_pages(oto_whisper_state *s, int lane)
+{
+    const size_t n_bytes = self_elems(s->m) * s->elem;
+    for (int layer = 0; layer < s->m->dims.n_layers_dec; layer++)
+        for (int kv = 0; kv < 2; kv++) {
+            volatile char *p = self_at(s, layer, kv, lane);
+            for (size_t i = 0; i < n_bytes; i += PAGE)
+                p[i] = 0;
+        }
+}
+
 void oto_whisper_lane_start(oto_whisper_state *s, int lane, int window)
 {
     assert(lane >= 0 && lane < s->max_lanes && window >= 0 && window < s->max_windows);
+    if (s->window[lane] < 0)
+        take_pages(s, lane);
     s->window[lane] = window;
 }
 
@@ -257,13 +281,6 @@ void oto_whisper_lanes_move(oto_whisper_state *s, const int *dst, const int *src
 }
 
 /* ---- decoder ---- */
-
-/* Keys (kv = 0) or values of a lane. */
-static char *self_at(const oto_whisper_state *s, int layer, int kv, int lane)
-{
-    const size_t i = ((size_t)layer * 2 + (size_t)kv) * (size_t)s->max_lanes + (size_t)lane;
-    return s->self + i * self_elems(s->m) * s->elem;
-}
 
 /* x = embedding + position, and the rows take possession of their positions. */
 static void embed(oto_whisper_state *s, const oto_whisper_row *rows, int n)
