@@ -10,7 +10,7 @@
  * together with new windows, so that nothing is lost. Leftovers are short and a window costs the
  * same whether it is full or not, so they are joined in the buffer of the first of them, whose slot
  * stays READY; the others are WAITING. Each piece remembers the slot it belongs to, and a segment
- * goes to the slot of the piece where it starts.
+ * goes to the slot that most of it lies in.
  *
  * Segments wait in their slot's arena until every slot before it is DONE: they come out in order,
  * the head's own at once. */

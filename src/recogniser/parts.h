@@ -32,10 +32,11 @@ typedef struct {
 } oto_window;
 
 /* Recording time of a span given in the window's time, both ms. A span that crosses a dropped
- * silence by a trifle is kept on the side where it lies. Returns the owner of the piece where it
- * starts; it ends with that owner's pieces at the latest. */
+ * silence by a trifle is kept on the side where it lies. Returns the owner of most of the span; it
+ * lies within that owner's pieces. */
 int oto_window_map(const oto_window *w, int64_t *start_ms, int64_t *end_ms);
-/* Appends the pieces and samples of another window; false (and nothing done) without room. */
+/* Appends the pieces and samples of another window behind a short silence; false (and nothing done)
+ * without room. */
 bool oto_window_append(oto_window *w, const oto_window *more);
 /* Drops the first n samples. */
 void oto_window_advance(oto_window *w, int64_t n);

@@ -8,9 +8,9 @@
 
 #define WINDOW ((int64_t)30000 * OTO_MS)
 
-/* A sample holds the second of the recording it belongs to. The stand-in writes one segment per
- * second, and stops after `stop_after` ms of every window whose first second is divisible by
- * `stop_every`. */
+/* A sample holds the second of the recording it belongs to, from 1 on; 0 is silence. The stand-in
+ * writes one segment per second, and stops after `stop_after` ms of every window whose first second
+ * is divisible by `stop_every`. */
 struct stand_in {
     int stop_every;
     int64_t stop_after;
@@ -33,24 +33,28 @@ static int stand_in_run(void *ctx, const oto_asr_options *o, const oto_asr_windo
         assert_string_equal(o->language, "fr");
     for (int i = 0; i < n; i++) {
         const int64_t ms = (int64_t)w[i].n / OTO_MS;
-        const int first = (int)w[i].pcm[0];
+        const int first = (int)w[i].pcm[0] - 1;
         const bool stops = f->stop_every > 0 && first % f->stop_every == 0 && ms > f->stop_after;
         const int64_t until = stops ? f->stop_after : ms;
-        const int count = (int)((until + 999) / 1000);
-        oto_segment *s = oto_arena_calloc(job, (size_t)count + 1, sizeof *s);
+        const int seconds = (int)((until + 999) / 1000);
+        int count = 0;
+        oto_segment *s = oto_arena_calloc(job, (size_t)seconds + 1, sizeof *s);
 
         assert_non_null(s);
-        for (int k = 0; k < count; k++) {
-            char text[24];
+        for (int k = 0; k < seconds; k++) {
+            const int32_t heard = (int)w[i].pcm[k * 1000 * OTO_MS];
             int32_t *token = oto_arena_alloc(job, sizeof *token);
+            char text[24];
 
-            *token = (int)w[i].pcm[k * 1000 * OTO_MS];
+            if (heard == 0)
+                continue;
+            *token = heard - 1;
             snprintf(text, sizeof text, " %d", *token);
-            s[k].start_ms = k * 1000;
-            s[k].end_ms = OTO_MIN((k + 1) * 1000, until);
-            s[k].text = oto_arena_strdup(job, text, strlen(text));
-            s[k].tokens = token;
-            s[k].n_tokens = 1;
+            s[count++] = (oto_segment){.start_ms = k * 1000,
+                                       .end_ms = OTO_MIN((k + 1) * 1000, until),
+                                       .text = oto_arena_strdup(job, text, strlen(text)),
+                                       .tokens = token,
+                                       .n_tokens = 1};
         }
         out[i] = (oto_asr_result){.segments = s, .n_segments = count, .next_ms = until};
         strcpy(out[i].language, i == 0 ? "fr" : "de");
@@ -101,7 +105,7 @@ static int feed(oto_batch *b, int seconds, oto_err *e)
         if ((rc = oto_batch_open(b, &w, e)) != 0)
             return rc;
         for (int64_t i = 0; i < (int64_t)n * 1000 * OTO_MS; i++)
-            w->pcm[i] = (float)(at + i / (1000 * OTO_MS));
+            w->pcm[i] = (float)(at + 1 + i / (1000 * OTO_MS));
         w->n = w->speech_end = (int64_t)n * 1000 * OTO_MS;
         w->pieces[w->n_pieces++] = (oto_piece){(int64_t)at * 1000 * OTO_MS, w->n, 0, 0};
         if ((rc = oto_batch_close(b, e)) != 0)
@@ -203,7 +207,7 @@ static void test_silent_leftover_is_dropped(void **state)
     assert_int_equal(oto_batch_open(b, &w, NULL), 0);
     memset(w->pcm, 0, (size_t)WINDOW * sizeof *w->pcm);
     for (int64_t i = 0; i < WINDOW; i++)
-        w->pcm[i] = (float)(i / (1000 * OTO_MS));
+        w->pcm[i] = (float)(1 + i / (1000 * OTO_MS));
     w->n = WINDOW;
     w->speech_end = 9500 * OTO_MS;
     w->pieces[w->n_pieces++] = (oto_piece){0, WINDOW, 0, 0};

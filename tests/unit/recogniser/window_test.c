@@ -92,13 +92,51 @@ static void test_advance(void **state)
     free(pcm);
 }
 
+/* Leftovers of two slots in one window: most of the span decides. */
+static void test_joined(void **state)
+{
+    static float pcm[20000 * OTO_MS], more_pcm[2000 * OTO_MS];
+    oto_window w = {.pcm = pcm, .cap = 8000 * OTO_MS, .n = 1200 * OTO_MS, .n_pieces = 1};
+    oto_window more = {.pcm = more_pcm, .n = 2000 * OTO_MS, .n_pieces = 1};
+    int64_t start, end;
+
+    (void)state;
+    w.speech_end = 1000 * OTO_MS;
+    more.speech_end = 1800 * OTO_MS;
+    w.pieces[0] = (oto_piece){10000 * OTO_MS, w.n, 0, 3};
+    more.pieces[0] = (oto_piece){40000 * OTO_MS, more.n, 0, 5};
+    assert_true(oto_window_append(&w, &more));
+    assert_int_equal(w.n, 4200 * OTO_MS);
+    assert_int_equal(w.speech_end, 4000 * OTO_MS);
+    start = 0;
+    end = 1500;
+    assert_int_equal(oto_window_map(&w, &start, &end), 3);
+    assert_int_equal(start, 10000);
+    assert_int_equal(end, 11200);
+    start = 1000;
+    end = 4000;
+    assert_int_equal(oto_window_map(&w, &start, &end), 5);
+    assert_int_equal(start, 40000);
+    assert_int_equal(end, 41800);
+    start = end = 1900; /* nothing but the joint */
+    assert_int_equal(oto_window_map(&w, &start, &end), 5);
+    assert_int_equal(end, 40000);
+    more.n = 5000 * OTO_MS;
+    assert_false(oto_window_append(&w, &more));
+    /* advancing into the joint is advancing behind it */
+    oto_window_advance(&w, 1500 * OTO_MS);
+    assert_int_equal(w.n_pieces, 1);
+    assert_int_equal(w.n, 2000 * OTO_MS);
+    assert_int_equal(w.pieces[0].in_window, 0);
+    assert_int_equal(w.pieces[0].owner, 5);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_inside_a_piece),
-        cmocka_unit_test(test_boundary),
-        cmocka_unit_test(test_out_of_range),
-        cmocka_unit_test(test_advance),
+        cmocka_unit_test(test_inside_a_piece), cmocka_unit_test(test_boundary),
+        cmocka_unit_test(test_out_of_range),   cmocka_unit_test(test_advance),
+        cmocka_unit_test(test_joined),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
