@@ -18,7 +18,8 @@
 struct attempt {
     oto_whisper_take take;
     float temperature, avg_log_prob, ratio;
-    bool repeats; /* too well compressible, or a loop */
+    bool loops;
+    int rank; /* see rank_of */
 };
 
 struct window {
@@ -218,22 +219,38 @@ static int measure(struct state *s, const oto_asr_options *o, struct attempt *t,
     for (n = strlen(text); n && strchr(" \t\n\r\v\f", text[n - 1]) != NULL;)
         n--;
     t->ratio = oto_squeeze_ratio(s->squeeze, text, n);
-    t->repeats = t->ratio > o->compression_ratio_threshold ||
-                 oto_whisper_loops(t->take.tokens, t->take.n, s->d->eot);
+    t->loops = oto_whisper_loops(t->take.tokens, t->take.n, s->d->eot);
     oto_arena_rollback(job, mark);
     return 0;
+}
+
+/* Menus, lists and prayers repeat themselves without being a fault of the decoder, and sampling
+ * them anew makes them worse. Text that is compressible passes when the model is sure of it, it is
+ * not far above the threshold, and no group of tokens follows itself again and again. */
+static bool plainly_spoken(const struct attempt *t, const oto_asr_options *o)
+{
+    return !t->loops && t->avg_log_prob > 0.5f * o->log_prob_threshold &&
+           t->ratio < 1.5f * o->compression_ratio_threshold;
+}
+
+/* What a failed attempt is worth: 2 probable text, 1 probable but a loop, 0 improbable. */
+static int rank_of(const struct attempt *t, const oto_asr_options *o)
+{
+    return t->avg_log_prob < o->log_prob_threshold ? 0 : t->loops ? 1 : 2;
 }
 
 /* Takes the window's last attempt as its best, unless an earlier one that failed was better. */
 static void weigh(struct window *w, const oto_asr_options *o)
 {
-    const struct attempt *t = &w->last;
+    struct attempt *t = &w->last;
     bool improbable = t->avg_log_prob < o->log_prob_threshold;
     bool silence = improbable && t->take.no_speech > o->no_speech_threshold;
+    bool repeats = t->loops || t->ratio > o->compression_ratio_threshold;
 
-    w->settled = silence || (!improbable && !t->repeats);
-    if (w->settled || w->n_attempts == 0 || (w->best.repeats && !t->repeats) ||
-        (w->best.repeats == t->repeats && t->avg_log_prob > w->best.avg_log_prob))
+    w->settled = silence || (!improbable && (!repeats || plainly_spoken(t, o)));
+    t->rank = rank_of(t, o);
+    if (w->settled || w->n_attempts == 0 || t->rank > w->best.rank ||
+        (t->rank == w->best.rank && t->avg_log_prob > w->best.avg_log_prob))
         w->best = *t;
     w->n_attempts++;
 }
@@ -277,15 +294,16 @@ static int decode_at(struct state *s, const oto_asr_options *o, int n, int attem
     return 0;
 }
 
-/* Is the best attempt to be believed? */
+/* Is the best attempt to be believed? What failed at every temperature is, when it is probable
+ * and, for a loop, when the model hears speech. */
 static bool is_speech(const struct window *w, const oto_asr_options *o)
 {
     const struct attempt *t = &w->best;
-    bool improbable = !(t->avg_log_prob > o->log_prob_threshold);
+    bool no_speech = t->take.no_speech > o->no_speech_threshold;
 
-    if (improbable && t->take.no_speech > o->no_speech_threshold)
+    if (no_speech && !(t->avg_log_prob > o->log_prob_threshold))
         return false;
-    return w->settled || !(improbable || t->repeats);
+    return w->settled || t->rank == 2 || (t->rank == 1 && !no_speech);
 }
 
 /* ---- results ---- */

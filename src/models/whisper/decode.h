@@ -54,7 +54,7 @@ typedef struct oto_squeeze oto_squeeze;
 int oto_squeeze_new(oto_arena *a, oto_squeeze **out, oto_err *e) OTO_CHECK;
 /* bytes / bytes after zlib at its default level: openai-whisper's measure of repetition. */
 float oto_squeeze_ratio(oto_squeeze *q, const char *p, size_t n);
-/* Does a group of at most 24 tokens repeat itself without a break over at least 24 tokens, four
+/* Does a group of at most 48 tokens repeat itself without a break over at least 24 tokens, four
  * times or more? Text tokens only (below eot). */
 bool oto_whisper_loops(const int32_t *tokens, int n, int eot);
 /* Is there a change in the sound such as speech makes? False for silence, noise, hum and steady

@@ -64,7 +64,7 @@ float oto_squeeze_ratio(oto_squeeze *q, const char *p, size_t n)
 
 /* ---- loops ---- */
 
-#define LONGEST_PERIOD 24
+#define LONGEST_PERIOD 48
 #define SHORTEST_LOOP  24
 #define FEWEST_REPEATS 4
 
