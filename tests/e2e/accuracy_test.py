@@ -25,7 +25,7 @@ def test_against_the_peer(data, models, name):
     result = tool.good("transcribe", "-m", about["model"], "-q", "-f", "json", os.path.join(data, name + ".wav"))
     found = json.loads(result.out)
     ours = tool.score(reference, found["text"])
-    theirs = {mode: tool.score(reference, tool.read(PEER, f"{name}.{mode}.txt")) for mode in ("batched", "sequential")}
+    theirs = {mode: tool.score(reference, tool.read(PEER, f"{os.path.basename(name)}.{mode}.txt")) for mode in ("batched", "sequential")}
     print(f"{name}: {100 * ours['rate']:.2f} %", {m: f"{100 * s['rate']:.2f} %" for m, s in theirs.items()})
     names = {"en": "english", "es": "spanish", "fr": "french", "it": "italian", "ru": "russian", "zh": "chinese"}
     assert found["language"] == names[about["language"]]

@@ -70,7 +70,8 @@ def check_words(j):
         assert word["word"] and word["word"] == word["word"].strip()
         assert last <= word["start"] <= word["end"] <= j["duration"] + 0.01
         last = word["start"]
-    assert " ".join(w["word"] for w in j["words"]).split() == j["text"].split()
+    # "open-source" is two words here and one there.
+    assert "".join(w["word"] for w in j["words"]) == j["text"].replace(" ", "")
 
 
 @pytest.mark.parametrize("words", [False, True])
@@ -81,14 +82,15 @@ def test_json(recording, text, words):
 
 
 def test_word_times_are_right(data, recording):
-    """The first word of each prompt starts where the prompt does, give or take half a second."""
+    """Words begin where prompts do and none lies in the pauses between them, give or take 0.3 s."""
     words = json.loads(transcribe("-f", "json", "--words", recording).out)["words"]
     spoken = [line.split("\t") for line in tool.read(data, "en20.tsv").splitlines()]
-    for start_ms, end_ms, prompt in spoken:
-        first = re.sub(r"\W", "", prompt.split()[0]).lower()
-        near = [w for w in words if re.sub(r"\W", "", w["word"]).lower() == first]
-        off = min(abs(w["start"] - int(start_ms) / 1000) for w in near)
-        assert off < 0.5, (prompt, off)
+    spoken = [(int(start) / 1000, int(end) / 1000) for start, end, _ in spoken]
+    for start, _ in spoken:
+        assert min(abs(w["start"] - start) for w in words) < 0.3, start
+    for w in words:
+        middle = (w["start"] + w["end"]) / 2
+        assert any(start - 0.3 < middle < end + 0.3 for start, end in spoken), w
 
 
 def seconds(stamp):
@@ -165,9 +167,9 @@ def test_language_detected(data, models):
 
 
 def test_translate(data, models):
-    path = os.path.join(data, "zh", "asr_example.wav")
+    path = os.path.join(data, "zh", "sample.wav")
     out = tool.good("transcribe", "-m", "whisper-base", "-q", "-l", "zh", "--task", "translate", path).out
-    assert re.search(r"\b(the|to|and|of)\b", out.lower()), out
+    assert "I want to ask" in out
 
 
 def test_compute_types_agree(recording, text):

@@ -5,7 +5,7 @@ scripts/join_prompts.py makes other recordings.
 
 usage: peer_wer.py [--data build/testdata] [--models models] [--out tests/reference/peer]
 
-Writes OUT/NAME.MODE.txt, MODE being batched or sequential, and OUT/about.json: package versions,
+Writes OUT/NAME.MODE.txt (NAME without its folder), MODE being batched or sequential, and OUT/about.json: package versions,
 detected languages, a checksum of each reference text.
 """
 
@@ -17,7 +17,9 @@ import os
 
 from faster_whisper import BatchedInferencePipeline, WhisperModel
 
-RUNS = [("en", "whisper-tiny.en")] + [(name, "whisper-base") for name in ("es", "fr", "it", "ru", "zh")]
+# Name of the recording under --data, model.
+RUNS = [("en", "whisper-tiny.en")]
+RUNS += [(name, "whisper-base") for name in ("es", "fr", "it", "ru", "zh/asr_example", "zh/sample")]
 
 
 def main():
@@ -26,6 +28,7 @@ def main():
     parser.add_argument("--models", default="models")
     parser.add_argument("--out", default="tests/reference/peer")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--only", help="one recording; the others are kept")
     args = parser.parse_args()
     os.makedirs(args.out, exist_ok=True)
     about = {
@@ -33,8 +36,13 @@ def main():
         "options": "compute_type int8, beam_size 5, language detected, batch_size 8 where batched",
         "recordings": {},
     }
+    if args.only:
+        with open(os.path.join(args.out, "about.json"), encoding="utf-8") as f:
+            about["recordings"] = json.load(f)["recordings"]
     models = {}
     for name, model in RUNS:
+        if args.only and not name.startswith(args.only):
+            continue
         if model not in models:
             path = os.path.join(args.models, model, "source")
             models[model] = WhisperModel(path, device="cpu", compute_type="int8", cpu_threads=args.threads)
@@ -48,7 +56,7 @@ def main():
             else:
                 segments, info = models[model].transcribe(audio, beam_size=5)
             text = "\n".join(s.text.strip() for s in segments)
-            with open(os.path.join(args.out, f"{name}.{mode}.txt"), "w", encoding="utf-8") as f:
+            with open(os.path.join(args.out, f"{os.path.basename(name)}.{mode}.txt"), "w", encoding="utf-8") as f:
                 f.write(text + "\n")
             entry["language"] = info.language
         about["recordings"][name] = entry
