@@ -44,6 +44,7 @@ static bool is_one_of(const char *s, const char *a, const char *b, const char *c
 
 int main(int argc, char **argv)
 {
+    static char help_option[] = "--help";
     oto_err e = {0};
 
     if (argc < 2) {
@@ -60,7 +61,7 @@ int main(int argc, char **argv)
             return help(stdout);
         /* "help VERB" is "VERB --help" */
         argv[1] = argv[2];
-        argv[2] = (char[]){"--help"};
+        argv[2] = help_option;
         argc = 3;
     }
     for (size_t i = 0; i < OTO_COUNT(verbs); i++)
