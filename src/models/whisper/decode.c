@@ -294,14 +294,16 @@ static int decode_at(struct state *s, const oto_asr_options *o, int n, int attem
     return 0;
 }
 
-/* Is the best attempt to be believed? What failed at every temperature is, when it is probable
- * and, for a loop, when the model hears speech. */
+/* Is the best attempt to be believed? Where the model hears no speech, only when it is sure of the
+ * words nevertheless, and surer when they had to be drawn. What failed at every temperature is when
+ * it is probable and, for a loop, when there is speech. */
 static bool is_speech(const struct window *w, const oto_asr_options *o)
 {
     const struct attempt *t = &w->best;
     bool no_speech = t->take.no_speech > o->no_speech_threshold;
+    float least = (t->temperature > 0 ? 0.5f : 1.0f) * o->log_prob_threshold;
 
-    if (no_speech && !(t->avg_log_prob > o->log_prob_threshold))
+    if (no_speech && !(t->avg_log_prob > least))
         return false;
     return w->settled || t->rank == 2 || (t->rank == 1 && !no_speech);
 }
