@@ -91,10 +91,22 @@ class Bench:
         self.env.update(OMP_NUM_THREADS=str(args.threads), HF_HUB_OFFLINE="1")
 
     def weights(self, peer):
-        """The file or folder the peer loads, or None."""
-        if peer.startswith("whisper.cpp"):
-            return self.args.ggml if self.args.ggml and os.path.exists(self.args.ggml) else None
-        return os.path.join(self.args.models, self.args.model, "source")
+        """The file or folder the peer loads, or None: the same weights for all."""
+        source = os.path.join(self.args.models, self.args.model, "source")
+        return self.ggml(source) if peer.startswith("whisper.cpp") else source
+
+    def ggml(self, source):
+        """whisper.cpp's form of them, made once; None when that cannot be done."""
+        if self.args.ggml:
+            return self.args.ggml if os.path.exists(self.args.ggml) else None
+        path = os.path.join(ROOT, "build", "ggml", self.args.model + ".bin")
+        if not os.path.exists(path):
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            command = [sys.executable, os.path.join(ROOT, "tests/reference/ct2_to_ggml.py"), source, path + ".part"]
+            if subprocess.run(command, stderr=subprocess.DEVNULL).returncode != 0:
+                return None
+            os.rename(path + ".part", path)
+        return path
 
     def run(self, who, audio):
         threads = str(self.args.threads)
@@ -128,7 +140,7 @@ def available(bench, peer):
     if importlib.util.find_spec(module) is None:
         return f"the package {module} is not installed"
     if bench.weights(peer) is None:
-        return "no ggml weights (--ggml FILE)"
+        return "its weights could not be made (--ggml FILE gives them)"
     return None
 
 
@@ -188,7 +200,7 @@ def main():
     parser.add_argument("--language", default="en", help="code, or auto")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--ggml", default=os.environ.get("BENCH_GGML"), help="whisper.cpp's form of the same weights")
+    parser.add_argument("--ggml", default=os.environ.get("BENCH_GGML"), help="whisper.cpp's form of the weights; made from the model by default")
     parser.add_argument("--peer", action="append", help="one of " + ", ".join(PEERS))
     parser.add_argument("--json", help="file for the same as JSON")
     parser.add_argument("audio", nargs="*", default=[os.path.join(ROOT, "build/testdata/en.wav")])
