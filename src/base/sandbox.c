@@ -3,13 +3,15 @@
 #include "base/base.h"
 
 #include <errno.h>
+#include <linux/seccomp.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
 #include <seccomp.h>
 
-#if defined(__SANITIZE_ADDRESS__)
+/* Sanitizers reserve terabytes of addresses. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define SHADOW_MEMORY 1
 #elif defined(__has_feature)
 #if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
@@ -39,14 +41,16 @@ static const int allowed[] = {
 static const int allowed_threads[] = {SCMP_SYS(clone), SCMP_SYS(clone3), SCMP_SYS(rseq),
                                       SCMP_SYS(set_robust_list), SCMP_SYS(sched_getaffinity)};
 
-static int limit(int what, rlim_t value, const char *name, oto_err *e)
+static int limit(int what, rlim_t soft, rlim_t hard, const char *name, oto_err *e)
 {
     struct rlimit now;
 
     /* Never raised: what the process was given stays the upper bound. */
-    if (getrlimit(what, &now) == 0 && now.rlim_max != RLIM_INFINITY && now.rlim_max < value)
-        value = now.rlim_max;
-    if (setrlimit(what, &(struct rlimit){value, value}) != 0)
+    if (getrlimit(what, &now) == 0 && now.rlim_max != RLIM_INFINITY) {
+        hard = OTO_MIN(hard, now.rlim_max);
+        soft = OTO_MIN(soft, now.rlim_max);
+    }
+    if (setrlimit(what, &(struct rlimit){soft, hard}) != 0)
         return oto_fail_errno(e, "sandbox: limit on %s", name);
     return 0;
 }
@@ -55,14 +59,29 @@ static int set_limits(const oto_sandbox *s, oto_err *e)
 {
     int rc;
 
-    if ((rc = limit(RLIMIT_CORE, 0, "core files", e)) != 0 ||
-        (rc = limit(RLIMIT_FSIZE, 0, "file size", e)) != 0 ||
-        (rc = limit(RLIMIT_NOFILE, 0, "open files", e)) != 0)
+    if ((rc = limit(RLIMIT_CORE, 0, 0, "core files", e)) != 0 ||
+        (rc = limit(RLIMIT_FSIZE, 0, 0, "file size", e)) != 0 ||
+        (rc = limit(RLIMIT_NOFILE, 0, 0, "open files", e)) != 0)
         return rc;
     if (s->address_space_bytes != 0 && !SHADOW_MEMORY &&
-        (rc = limit(RLIMIT_AS, s->address_space_bytes, "address space", e)) != 0)
+        (rc = limit(RLIMIT_AS, s->address_space_bytes, s->address_space_bytes, "address space",
+                    e)) != 0)
         return rc;
-    return s->cpu_seconds != 0 ? limit(RLIMIT_CPU, s->cpu_seconds, "processor time", e) : 0;
+    if (s->cpu_seconds == 0)
+        return 0;
+    /* At the soft limit comes SIGXCPU, which tells the cause; at the hard one SIGKILL. */
+    return limit(RLIMIT_CPU, s->cpu_seconds, (rlim_t)s->cpu_seconds + 2, "processor time", e);
+}
+
+static int allow(scmp_filter_ctx ctx, const int *calls, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        const int rc = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, calls[i], 0);
+
+        if (rc != 0 && rc != -EDOM) /* EDOM: this architecture has no such call */
+            return rc;
+    }
+    return 0;
 }
 
 /* A kernel without seccomp filters leaves the limits alone in force. */
@@ -73,19 +92,22 @@ static int filter_calls(const oto_sandbox *s, oto_err *e)
 
     if (ctx == NULL)
         return oto_fail(e, OTO_E_LIMIT, "sandbox: no memory for the filter");
-    for (size_t i = 0; i < OTO_COUNT(allowed) && rc == 0; i++)
-        rc = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, allowed[i], 0);
-    for (size_t i = 0; s->threads && i < OTO_COUNT(allowed_threads) && rc == 0; i++)
-        rc = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, allowed_threads[i], 0);
+    rc = allow(ctx, allowed, OTO_COUNT(allowed));
+    if (rc == 0 && s->threads)
+        rc = allow(ctx, allowed_threads, OTO_COUNT(allowed_threads));
     if (rc == 0 && seccomp_load(ctx) != 0 && oto_sandbox_has_seccomp())
         rc = -EACCES;
     seccomp_release(ctx);
+    if (rc == -ENOMEM)
+        return oto_fail(e, OTO_E_LIMIT, "sandbox: the memory limit leaves no room for the filter");
     return rc == 0 ? 0 : oto_fail(e, OTO_E_INTERNAL, "sandbox: the filter was refused (%d)", -rc);
 }
 
 bool oto_sandbox_has_seccomp(void)
 {
-    return prctl(PR_GET_SECCOMP, 0, 0, 0, 0) >= 0;
+    /* No filter is given: a kernel that has them complains of the address, any other of the mode.
+     */
+    return prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, NULL, 0, 0) != 0 && errno == EFAULT;
 }
 
 int oto_sandbox_enter(const oto_sandbox *s, oto_err *e)
