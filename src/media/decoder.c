@@ -3,7 +3,7 @@
  *   descriptor -> demuxer -> decoder -> resampler -> 16 kHz mono f32 -> pipe
  *
  * The container is found by its content; its name only helps with formats that have no header. What
- * is damaged is skipped and counted. Every error names the recording. */
+ * is damaged is skipped and counted. The parent puts the name in front of every error. */
 #include "media/decoder.h"
 
 #include <errno.h>
@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <libavcodec/avcodec.h>
@@ -22,6 +23,7 @@
 #define IO_BYTES    65536
 #define OUT_SAMPLES 8192
 #define SPOOL_PEEK  12
+#define HEAD_BYTES  512
 
 typedef struct {
     const oto_decoder_job *job;
@@ -37,16 +39,32 @@ typedef struct {
     int in;                 /* descriptor read from */
     uint8_t held[SPOOL_PEEK];
     int n_held, at_held; /* bytes taken from a pipe to look at */
-    bool told;           /* INFO was sent */
-    bool gone;           /* the parent reads no more */
+    uint8_t head[HEAD_BYTES];
+    size_t n_head; /* the first bytes, for a better word when nothing else is known */
+    bool sought;
+    bool told; /* INFO was sent */
+    bool gone; /* the parent reads no more */
     bool ended_early;
     int64_t samples; /* written */
+    int64_t end;     /* of the last packet of the track, in its time base */
     int damaged;     /* packets */
     double first_damage_s;
     float out[OUT_SAMPLES];
 } decoder;
 
 /* ---- messages ---- */
+
+/* No control characters but those of texts: chance alone hardly makes 512 such bytes. */
+static bool is_text(const decoder *d)
+{
+    if (d->job->o->raw_pcm || d->n_head == 0)
+        return false;
+    for (size_t i = 0; i < d->n_head; i++)
+        if ((d->head[i] < ' ' && strchr("\t\n\r\f\v\033", d->head[i]) == NULL) ||
+            d->head[i] == 127 || d->head[i] == '\0')
+            return false;
+    return true;
+}
 
 static void tell(const decoder *d, const oto_decoder_message *m)
 {
@@ -70,6 +88,21 @@ static int fail(const decoder *d, int code, const char *fmt, ...)
     return -1;
 }
 
+/* Nothing can be heard in this: for `code` and the reason given, or because it is a text. */
+static int fail_silent(const decoder *d, int code, const char *fmt, ...) OTO_PRINTF(3, 4);
+static int fail_silent(const decoder *d, int code, const char *fmt, ...)
+{
+    char why[300];
+    va_list ap;
+
+    if (is_text(d))
+        return fail(d, OTO_E_NO_AUDIO, "a text, no audio track");
+    va_start(ap, fmt);
+    vsnprintf(why, sizeof why, fmt, ap);
+    va_end(ap);
+    return fail(d, code, "%s", why);
+}
+
 static int fail_av(const decoder *d, int av, const char *what)
 {
     char why[AV_ERROR_MAX_STRING_SIZE] = "";
@@ -86,10 +119,13 @@ static int read_fd(int fd, uint8_t *p, int n)
 {
     ssize_t got;
 
-    do
-        got = read(fd, p, (size_t)n);
-    while (got < 0 && errno == EINTR);
-    return got < 0 ? AVERROR(errno) : (int)got;
+    while ((got = read(fd, p, (size_t)n)) < 0) {
+        if (errno == EAGAIN) /* a pipe that does not block: someone else's choice */
+            nanosleep(&(struct timespec){.tv_nsec = 2000000}, NULL);
+        else if (errno != EINTR)
+            return AVERROR(errno);
+    }
+    return (int)got;
 }
 
 static int on_read(void *opaque, uint8_t *p, int n)
@@ -101,21 +137,27 @@ static int on_read(void *opaque, uint8_t *p, int n)
         got = OTO_MIN(n, d->n_held - d->at_held);
         memcpy(p, d->held + d->at_held, (size_t)got);
         d->at_held += got;
-        return got;
+    } else
+        got = read_fd(d->in, p, n);
+    if (got > 0 && !d->sought && d->n_head < HEAD_BYTES) {
+        const size_t more = OTO_MIN((size_t)got, HEAD_BYTES - d->n_head);
+
+        memcpy(d->head + d->n_head, p, more);
+        d->n_head += more;
     }
-    got = read_fd(d->in, p, n);
     return got == 0 ? AVERROR_EOF : got;
 }
 
 static int64_t on_seek(void *opaque, int64_t at, int whence)
 {
-    const decoder *d = opaque;
+    decoder *d = opaque;
     struct stat st;
     off_t to;
 
     whence &= ~AVSEEK_FORCE;
     if (whence == AVSEEK_SIZE)
         return fstat(d->in, &st) == 0 ? (int64_t)st.st_size : AVERROR(errno);
+    d->sought = true;
     to = lseek(d->in, (off_t)at, whence);
     return to < 0 ? AVERROR(errno) : (int64_t)to;
 }
@@ -144,6 +186,17 @@ static int copy_all(decoder *d)
     return 0;
 }
 
+/* The first box of an MP4 or QuickTime file; any may come first in old ones. */
+static bool is_mov(const uint8_t *p, size_t n)
+{
+    static const char boxes[][5] = {"ftyp", "moov", "mdat", "wide", "free", "skip", "pnot"};
+
+    for (size_t i = 0; n >= 8 && i < OTO_COUNT(boxes); i++)
+        if (memcmp(p + 4, boxes[i], 4) == 0)
+            return true;
+    return false;
+}
+
 /* An MP4 or MOV file may have its index at the end, so one that comes through a pipe is spooled to
  * disk. Nothing is parsed here but these first bytes, while the process may still write. */
 static int spool_if_needed(decoder *d)
@@ -159,8 +212,10 @@ static int spool_if_needed(decoder *d)
     }
     if (d->n_held == 0)
         return fail(d, OTO_E_INPUT, "empty (0 bytes)");
-    if (d->n_held < SPOOL_PEEK || memcmp(d->held + 4, "ftyp", 4) != 0 || d->job->spool < 0)
+    if (d->job->o->raw_pcm || !is_mov(d->held, (size_t)d->n_held))
         return 0;
+    if (d->job->spool < 0)
+        return fail(d, OTO_E_IO, "no temporary file for a pipe of this format (TMPDIR)");
     if (copy_all(d) != 0)
         return -1;
     d->n_held = 0;
@@ -199,6 +254,14 @@ static int raw_format(const decoder *d, const AVInputFormat **f, AVDictionary **
     return 0;
 }
 
+/* A playlist names other files: none is opened, whatever it says. */
+static int refuse_open(AVFormatContext *f, AVIOContext **io, const char *url, int flags,
+                       AVDictionary **opts)
+{
+    (void)f, (void)io, (void)url, (void)flags, (void)opts;
+    return AVERROR(EPERM);
+}
+
 static int open_format(decoder *d)
 {
     const bool seekable = lseek(d->in, 0, SEEK_CUR) >= 0;
@@ -218,14 +281,19 @@ static int open_format(decoder *d)
         return fail(d, OTO_E_LIMIT, "the decoder's memory limit was reached");
     d->format->pb = d->io;
     d->format->flags |= AVFMT_FLAG_CUSTOM_IO;
-    /* A playlist names other files: none is opened, whatever it says. */
+    d->format->io_open = refuse_open;
     av_dict_set(&opts, "protocol_whitelist", "none", 0);
     rc = avformat_open_input(&d->format, d->job->name, f, &opts);
     av_dict_free(&opts);
-    if (rc == AVERROR_INVALIDDATA || rc == AVERROR_EOF)
-        return fail(d, OTO_E_INPUT,
-                    "not a recording in a known format, or cut off before its index");
-    return rc < 0 ? fail_av(d, rc, "cannot be opened") : 0;
+    if (rc >= 0)
+        return 0;
+    if (rc == AVERROR(ENOMEM) || rc == AVERROR(EIO))
+        return fail_av(d, rc, "cannot be opened");
+    if (rc == AVERROR(EPERM))
+        return fail_silent(d, OTO_E_UNSUPPORTED, "names other files, which are not opened");
+    if (is_mov(d->head, d->n_head))
+        return fail(d, OTO_E_INPUT, "corrupt or truncated: its index (moov) cannot be read");
+    return fail_silent(d, OTO_E_INPUT, "corrupt, or not a recording in a known format");
 }
 
 static int count_video(const AVFormatContext *f)
@@ -244,7 +312,8 @@ static int find_track(decoder *d)
     int rc, video;
 
     if (is_picture(f->iformat))
-        return fail(d, OTO_E_NO_AUDIO, "a picture (%s), no audio track", f->iformat->name);
+        return fail(d, OTO_E_NO_AUDIO, "a picture (%.*s), no audio track",
+                    (int)strcspn(f->iformat->name, "_"), f->iformat->name);
     rc = avformat_find_stream_info(f, NULL);
     if (rc < 0 && rc != AVERROR_EOF)
         return fail_av(d, rc, "corrupt");
@@ -253,10 +322,10 @@ static int find_track(decoder *d)
     if (rc == AVERROR_DECODER_NOT_FOUND)
         return fail(d, OTO_E_UNSUPPORTED, "no decoder for its audio track");
     if (rc < 0 && video > 0)
-        return fail(d, OTO_E_NO_AUDIO, "no audio track (%d video stream%s)", video,
-                    video == 1 ? "" : "s");
+        return fail_silent(d, OTO_E_NO_AUDIO, "no audio track (%d video stream%s)", video,
+                           video == 1 ? "" : "s");
     if (rc < 0)
-        return fail(d, OTO_E_NO_AUDIO, "no audio track (%s)", f->iformat->name);
+        return fail_silent(d, OTO_E_NO_AUDIO, "no audio track (%s)", f->iformat->name);
     d->stream = f->streams[rc];
     for (unsigned i = 0; i < f->nb_streams; i++)
         if (f->streams[i] != d->stream)
@@ -354,9 +423,13 @@ static int fit_resampler(decoder *d, const AVFrame *f)
     swr_free(&d->swr);
     if (f->sample_rate <= 0 || f->ch_layout.nb_channels <= 0)
         return AVERROR_INVALIDDATA;
-    /* Recordings of many microphones name no speakers: take the usual ones of that number. */
+    /* Recordings of many microphones name no speakers: take the usual ones of that number. A sound
+     * field (ambisonics) has none either, and libswresample mixes only what has. */
     if (f->ch_layout.order == AV_CHANNEL_ORDER_UNSPEC)
         av_channel_layout_default(&in, f->ch_layout.nb_channels);
+    else if (f->ch_layout.order == AV_CHANNEL_ORDER_AMBISONIC)
+        in = (AVChannelLayout){.order = AV_CHANNEL_ORDER_UNSPEC,
+                               .nb_channels = f->ch_layout.nb_channels};
     else if ((rc = av_channel_layout_copy(&in, &f->ch_layout)) < 0)
         return rc;
     rc = swr_alloc_set_opts2(&d->swr, &mono, AV_SAMPLE_FMT_FLT, OTO_SAMPLE_RATE, &in, f->format,
@@ -395,7 +468,7 @@ static void count_damage(decoder *d)
 /* Takes what the decoder has ready. */
 static int drain(decoder *d)
 {
-    int rc;
+    int rc = 0;
 
     while (!d->gone && (rc = avcodec_receive_frame(d->codec, d->frame)) >= 0) {
         rc = fit_resampler(d, d->frame);
@@ -421,6 +494,8 @@ static int decode_all(decoder *d)
 
     while (!d->gone && (rc = av_read_frame(d->format, d->packet)) >= 0) {
         if (d->packet->stream_index == d->stream->index) {
+            if (d->packet->pts != AV_NOPTS_VALUE)
+                d->end = OTO_MAX(d->end, d->packet->pts + d->packet->duration);
             rc = avcodec_send_packet(d->codec, d->packet);
             if (rc < 0 && rc != AVERROR(EAGAIN) && rc != AVERROR(ENOMEM)) {
                 count_damage(d);
@@ -444,16 +519,57 @@ static int decode_all(decoder *d)
     return rc == AVERROR(ENOMEM) ? rc : convert(d, NULL);
 }
 
-/* Less than its container promised, by more than rounding. */
-static bool is_short(const decoder *d)
+/* What a WAV header says of its length, which libav takes from the file's; 0: none or a placeholder
+ * of a writer that could not go back. */
+static double wav_s(const decoder *d)
+{
+    oto_reader r;
+    uint32_t id, size, bytes_per_s = 0;
+
+    oto_reader_init(&r, d->head, d->n_head);
+    id = oto_read_u32(&r);
+    oto_read_u32(&r);
+    if (id != MKTAG('R', 'I', 'F', 'F') || oto_read_u32(&r) != MKTAG('W', 'A', 'V', 'E'))
+        return 0;
+    while (!r.bad) {
+        id = oto_read_u32(&r);
+        size = oto_read_u32(&r);
+        if (id == MKTAG('d', 'a', 't', 'a'))
+            return bytes_per_s > 0 && size < 0x7fff0000 ? (double)size / bytes_per_s : 0;
+        if (id == MKTAG('f', 'm', 't', ' ') && size >= 16) {
+            oto_read_u64(&r); /* format, channels, rate */
+            bytes_per_s = oto_read_u32(&r);
+            size -= 12;
+        }
+        oto_read_bytes(&r, (uint64_t)size + (size & 1));
+    }
+    return 0;
+}
+
+/* What the container says of the track in seconds; 0: nothing to rely on. */
+static double promised_s(const decoder *d)
 {
     const AVFormatContext *f = d->format;
-    const double promised = (double)f->duration / AV_TIME_BASE;
-    const double heard = (double)d->samples / OTO_SAMPLE_RATE;
 
-    return f->duration > 0 && f->duration != AV_NOPTS_VALUE &&
-           f->duration_estimation_method != AVFMT_DURATION_FROM_BITRATE &&
-           heard < promised - OTO_MAX(1.0, 0.02 * promised);
+    if (strcmp(f->iformat->name, "wav") == 0)
+        return wav_s(d);
+    if (f->duration_estimation_method == AVFMT_DURATION_FROM_BITRATE)
+        return 0;
+    if (d->stream->duration > 0)
+        return (double)d->stream->duration * av_q2d(d->stream->time_base);
+    /* The container's own length is that of its longest track. */
+    return f->nb_streams == 1 && f->duration > 0 ? (double)f->duration / AV_TIME_BASE : 0;
+}
+
+/* Less than was promised, by more than rounding. A track may have holes in it, so where the last
+ * packet stood counts as well as what was heard. */
+static bool is_short(const decoder *d)
+{
+    const double promised = promised_s(d), heard = (double)d->samples / OTO_SAMPLE_RATE;
+    const int64_t start = d->stream->start_time != AV_NOPTS_VALUE ? d->stream->start_time : 0;
+    const double end = (double)(d->end - start) * av_q2d(d->stream->time_base);
+
+    return OTO_MAX(heard, end) < promised - OTO_MAX(0.5, 0.01 * promised);
 }
 
 static void warn(const decoder *d)
@@ -461,16 +577,19 @@ static void warn(const decoder *d)
     oto_decoder_message m = {.kind = OTO_DECODER_WARNING};
     const double heard = (double)d->samples / OTO_SAMPLE_RATE;
 
+    char damage[80] = "", end[80] = "";
+
     if (d->damaged > 0)
-        snprintf(m.text, sizeof m.text, "decoder: %d corrupt packet%s at %.1f s", d->damaged,
+        snprintf(damage, sizeof damage, "%d corrupt packet%s at %.1f s", d->damaged,
                  d->damaged == 1 ? "" : "s", d->first_damage_s);
-    else if (is_short(d))
-        snprintf(m.text, sizeof m.text, "decoder: truncated: ends at %.1f s of %.1f s", heard,
-                 (double)d->format->duration / AV_TIME_BASE);
+    if (is_short(d))
+        snprintf(end, sizeof end, "truncated: ends at %.1f s of %.1f s", heard, promised_s(d));
     else if (d->ended_early)
-        snprintf(m.text, sizeof m.text, "decoder: truncated: ends at %.1f s", heard);
-    else
+        snprintf(end, sizeof end, "truncated: ends at %.1f s", heard);
+    if (damage[0] == '\0' && end[0] == '\0')
         return;
+    snprintf(m.text, sizeof m.text, "decoder: %s%s%s", damage,
+             damage[0] != '\0' && end[0] != '\0' ? "; " : "", end);
     tell(d, &m);
 }
 
@@ -493,11 +612,11 @@ static int decode(decoder *d)
         return fail_av(d, rc, "decoding"), 1;
     if (d->samples == 0) {
         if (d->damaged > 0)
-            fail(d, OTO_E_INPUT, "corrupt: none of its %s audio could be decoded",
-                 avcodec_get_name(d->codec->codec_id));
+            fail_silent(d, OTO_E_INPUT, "corrupt: none of its %s audio could be decoded",
+                        avcodec_get_name(d->codec->codec_id));
         else
-            fail(d, OTO_E_NO_AUDIO, "its audio track (%s) holds no samples",
-                 avcodec_get_name(d->codec->codec_id));
+            fail_silent(d, OTO_E_NO_AUDIO, "its audio track (%s) holds no samples",
+                        avcodec_get_name(d->codec->codec_id));
         return 1;
     }
     warn(d);

@@ -19,7 +19,7 @@ typedef struct {
 } oto_decoder_message;
 
 typedef struct {
-    const char *name; /* of the recording, for messages and as a hint at headerless formats */
+    const char *name; /* the path: a hint at formats that have no header */
     const oto_media_options *o;
     int in, pcm, messages; /* descriptors */
     int spool;             /* unlinked file for an input that cannot seek but must; -1: none */

@@ -40,6 +40,28 @@ void oto_media_defaults(oto_media_options *o)
 
 /* ---- the input ---- */
 
+/* Of a long path the end says more than the beginning. */
+static void set_name(oto_media *m, const char *path)
+{
+    const size_t n = strlen(path);
+
+    if (strcmp(path, "-") == 0)
+        path = "standard input";
+    if (n < sizeof m->name)
+        snprintf(m->name, sizeof m->name, "%s", path);
+    else
+        snprintf(m->name, sizeof m->name, "...%s", path + n - (sizeof m->name - 4));
+}
+
+static int check_raw(const oto_media_options *o, const char *name, oto_err *e)
+{
+    if (o->raw_rate_hz < 1000 || o->raw_rate_hz > 768000 || o->raw_channels < 1 ||
+        o->raw_channels > 64)
+        return oto_fail(e, OTO_E_USAGE, "%s: raw sound of %d Hz and %d channels is not supported",
+                        name, o->raw_rate_hz, o->raw_channels);
+    return 0;
+}
+
 static int open_input(const char *path, const char *name, int *fd, unsigned *cpu_seconds,
                       oto_err *e)
 {
@@ -66,10 +88,20 @@ static int open_input(const char *path, const char *name, int *fd, unsigned *cpu
 static int open_spool(int in)
 {
     const char *dir = getenv("TMPDIR");
+    char path[4096];
+    int fd;
 
     if (lseek(in, 0, SEEK_CUR) >= 0)
         return -1;
-    return open(dir != NULL && dir[0] != '\0' ? dir : "/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    if (dir == NULL || dir[0] == '\0')
+        dir = "/tmp";
+    fd = open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    if (fd >= 0 || (size_t)snprintf(path, sizeof path, "%s/otolith-XXXXXX", dir) >= sizeof path)
+        return fd;
+    fd = mkostemp(path, O_CLOEXEC); /* not every file system makes files without a name */
+    if (fd >= 0)
+        unlink(path);
+    return fd;
 }
 
 /* ---- the child ---- */
@@ -117,9 +149,9 @@ static void child(oto_decoder_job *job, pid_t parent)
     _exit(oto_decoder_run(job));
 }
 
-static int start(oto_media *m, const oto_media_options *o, int in, oto_err *e)
+static int start(oto_media *m, const char *path, const oto_media_options *o, int in, oto_err *e)
 {
-    oto_decoder_job job = {.name = m->name, .o = o, .in = in, .cpu_seconds = m->cpu_seconds};
+    oto_decoder_job job = {.name = path, .o = o, .in = in, .cpu_seconds = m->cpu_seconds};
     int pcm[2] = {-1, -1}, messages[2] = {-1, -1}, rc = 0;
     const pid_t parent = getpid();
 
@@ -196,8 +228,10 @@ static void judge_death(oto_media *m, int status)
     if (WIFSIGNALED(status) && WTERMSIG(status) == SIGXCPU)
         oto_fail(&m->error, OTO_E_LIMIT, "%s: the decoder used up its %u s of processor time",
                  m->name, m->cpu_seconds);
+    else if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL)
+        oto_fail(&m->error, OTO_E_LIMIT, "%s: the decoder was killed (out of memory?)", m->name);
     else if (WIFSIGNALED(status))
-        oto_fail(&m->error, OTO_E_INPUT, "%s: the decoder died (%s)", m->name,
+        oto_fail(&m->error, OTO_E_INPUT, "%s: the decoder crashed (%s)", m->name,
                  strsignal(WTERMSIG(status)));
     else if (WEXITSTATUS(status) != 0)
         oto_fail(&m->error, OTO_E_INTERNAL, "%s: the decoder failed without a word", m->name);
@@ -249,10 +283,12 @@ int oto_media_open(const char *path, const oto_media_options *o, oto_media **out
     m->pcm = m->messages = -1;
     m->info.duration_ms = -1;
     m->cpu_seconds = o->cpu_seconds;
-    snprintf(m->name, sizeof m->name, "%s", strcmp(path, "-") == 0 ? "standard input" : path);
-    rc = open_input(path, m->name, &in, &m->cpu_seconds, e);
+    set_name(m, path);
+    rc = o->raw_pcm ? check_raw(o, m->name, e) : 0;
     if (rc == 0)
-        rc = start(m, o, in, e);
+        rc = open_input(path, m->name, &in, &m->cpu_seconds, e);
+    if (rc == 0)
+        rc = start(m, path, o, in, e);
     if (in >= 0)
         close(in);
     /* The first message is INFO or ERROR; without one the child has died. */

@@ -32,8 +32,10 @@ typedef struct {
 } oto_media_info;
 
 /* Starts the child on `path` ("-": standard input). Returns once the child has found an audio
- * track. Fails: NOT_FOUND, DENIED, INPUT (corrupt, a picture, 0 bytes), NO_AUDIO; the text starts
- * with the file's name. Resampling: libswresample; channels are averaged. */
+ * track. Fails: NOT_FOUND, DENIED, INPUT (corrupt, a folder, 0 bytes), NO_AUDIO (a picture, a text,
+ * a film without sound), LIMIT; the text starts with the file's name. Resampling: libswresample;
+ * channels are averaged (surround sound with libswresample's weights, scaled to stay in [-1, 1]).
+ * The child dies with the thread that opened it: that thread must outlive the reading. */
 int oto_media_open(const char *path, const oto_media_options *o, oto_media **out,
                    oto_err *e) OTO_CHECK;
 void oto_media_info_get(const oto_media *m, oto_media_info *out);
