@@ -41,6 +41,9 @@ int oto_arena_new(const char *name, size_t cap_bytes, oto_arena **out, oto_err *
         free(a);
         return oto_fail_errno(e, "%s: reserving %zu MiB", name, cap_bytes >> 20);
     }
+    /* A forked child inherits none of it: what a decoder child costs must not depend on how much
+     * its parent holds. Advice only: a kernel that does not know it copies page tables. */
+    (void)madvise(a->base, cap_bytes, MADV_DONTFORK);
     a->name = name;
     a->cap = cap_bytes;
     *out = a;

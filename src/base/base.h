@@ -100,7 +100,7 @@ static inline bool oto_mul_size(size_t a, size_t b, size_t *out)
  */
 
 /* A region with a hard cap. Address space is reserved when it is made and pages are touched as they
- * are first used, so a generous cap costs nothing. Not thread-safe. */
+ * are first used, so a generous cap costs nothing. Not thread-safe, and not there in a forked child. */
 typedef struct oto_arena oto_arena;
 typedef size_t oto_mark;
 
