@@ -11,7 +11,7 @@
 typedef struct {
     const oto_model *asr, *vad; /* borrowed; vad NULL: no VAD */
     int threads;                /* 0: all cores */
-    int batch;                  /* windows per batch, default 8, lowered to fit memory_bytes */
+    int batch;                  /* windows per batch, default 3, lowered to fit memory_bytes */
     int max_beam;               /* 5 */
     size_t memory_bytes; /* cap on resident memory, mapped weights included; 0: none. LIMIT when too
                             small */

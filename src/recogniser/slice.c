@@ -22,6 +22,12 @@
 #define HOP    (10 * OTO_MS)
 #define SMOOTH 16
 
+/* A segment that does not fit any more is cut to fill the window up when it has a real pause: PAUSE
+ * hops below PAUSE_RATIO of its mean energy. The least that is worth it is MIN_FILL. */
+#define PAUSE       30
+#define PAUSE_RATIO 1e-3
+#define MIN_FILL    (4000 * OTO_MS)
+
 struct oto_slicer {
     oto_batch *batch;
     oto_window *w; /* being filled, or NULL */
@@ -126,6 +132,29 @@ static int64_t quietest(const oto_slicer *s, int64_t from, int64_t to)
     return at;
 }
 
+/* The middle of the last pause in [from, to), or -1; `loud` is the energy of a hop of speech. */
+static int64_t last_pause(const oto_slicer *s, int64_t from, int64_t to, double loud)
+{
+    int quiet = 0;
+
+    for (int64_t at = to - HOP; at >= from; at -= HOP) {
+        quiet = hop_energy(s, at) < loud * PAUSE_RATIO ? quiet + 1 : 0;
+        if (quiet == PAUSE)
+            return at + PAUSE * HOP / 2;
+    }
+    return -1;
+}
+
+static double mean_energy(const oto_slicer *s, int64_t from, int64_t to)
+{
+    double sum = 0;
+    int64_t n = 0;
+
+    for (int64_t at = from; at + HOP <= to; at += HOP, n++)
+        sum += hop_energy(s, at);
+    return n > 0 ? sum / (double)n : 0;
+}
+
 static int emit(oto_slicer *s, oto_err *e)
 {
     s->w = NULL;
@@ -169,6 +198,24 @@ static int64_t begin_of(const oto_slicer *s, int64_t start)
     return s->w != NULL && from - s->taken <= KEEP_GAP ? s->taken : from;
 }
 
+/* Cuts what fits into the open window off a segment at [from, to); *from is then the rest's start.
+ */
+static int fill(oto_slicer *s, int64_t *from, int64_t to, oto_err *e)
+{
+    const int64_t limit = *from + room(s);
+    int64_t cut;
+    int rc;
+
+    if (s->w->n_pieces == OTO_MAX_PIECES || limit - *from < MIN_FILL)
+        return 0;
+    cut = last_pause(s, *from + MIN_FILL / 2, limit, mean_energy(s, *from, to));
+    if (cut < 0)
+        return 0;
+    rc = append(s, *from, cut, cut, e);
+    *from = cut;
+    return rc;
+}
+
 int oto_slicer_speech(oto_slicer *s, const oto_span *span, oto_err *e)
 {
     const int64_t oldest = OTO_MAX(0, s->heard - s->ring_n);
@@ -181,9 +228,12 @@ int oto_slicer_speech(oto_slicer *s, const oto_span *span, oto_err *e)
     if (end <= start)
         return 0;
     if (s->w != NULL && (to - from > room(s) || s->w->n_pieces == OTO_MAX_PIECES)) {
-        if ((rc = emit(s, e)) != 0)
+        const int64_t whole = from;
+
+        if ((rc = fill(s, &from, to, e)) != 0 || (rc = emit(s, e)) != 0)
             return rc;
-        from = OTO_MAX(begin_of(s, start), oldest);
+        if (from == whole)
+            from = OTO_MAX(begin_of(s, start), oldest);
     }
     while (to - from > s->max_window) {
         const int64_t cut = quietest(s, from + s->max_window * 2 / 3, from + s->max_window);
