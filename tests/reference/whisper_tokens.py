@@ -1,15 +1,18 @@
 """Tokens that faster-whisper's model samples, for comparison with ours.
 
     whisper_tokens.py MODEL WAV... [--beam N] [--compute float32] [--language en] [--windows FILE]
-                      [--no-timestamps] [--translate]
+                      [--first N] [--no-timestamps] [--translate] [--name NAME]
 
 Each recording is cut into windows of 30 s from its start (or at the sample numbers "START END" of
-FILE), each window decoded by itself at temperature 0, and printed as one line of JSON:
-{"file", "start", "end", "language", "tokens", "sum_log_prob", "no_speech_prob"}.
+FILE), each window (the first N) decoded by itself at temperature 0, and printed as one line of JSON:
+{"model", "file", "start", "end", "crc", "beam", "language", "tokens", "sum_log_prob",
+"no_speech_prob"}; crc is the CRC-32 of the window's 16-bit samples.
+tests/golden/whisper/make.sh makes the committed tokens with it.
 """
 
 import argparse
 import json
+import zlib
 
 import numpy as np
 from faster_whisper import WhisperModel
@@ -34,6 +37,8 @@ def main():
     p.add_argument("--compute", default="float32")
     p.add_argument("--language")
     p.add_argument("--windows")
+    p.add_argument("--first", type=int)
+    p.add_argument("--name", default="")
     p.add_argument("--no-timestamps", action="store_true")
     p.add_argument("--translate", action="store_true")
     p.add_argument("--threads", type=int, default=2)
@@ -42,7 +47,7 @@ def main():
     model = WhisperModel(a.model, device="cpu", compute_type=a.compute, cpu_threads=a.threads)
     for wav in a.wav:
         pcm = decode_audio(wav, sampling_rate=RATE)
-        for start, end in windows_of(len(pcm), a.windows):
+        for start, end in windows_of(len(pcm), a.windows)[: a.first]:
             chunk = pcm[start:end]
             features = pad_or_trim(model.feature_extractor(chunk)[..., :-1])
             encoded = model.encode(np.ascontiguousarray(features))
@@ -71,9 +76,12 @@ def main():
             print(
                 json.dumps(
                     {
+                        "model": a.name,
                         "file": wav.rsplit("/", 1)[-1],
                         "start": start,
                         "end": end,
+                        "crc": zlib.crc32((chunk * 32768).astype("<i2").tobytes()),
+                        "beam": a.beam,
                         "language": language or "en",
                         "tokens": tokens,
                         "sum_log_prob": round(r.scores[0] * len(tokens), 4),

@@ -204,8 +204,7 @@ static int find_languages(struct state *s, const oto_asr_options *o, int n, oto_
 
 /* ---- attempts ---- */
 
-static int measure(struct state *s, const oto_asr_options *o, struct attempt *t, oto_arena *job,
-                   oto_err *e)
+static int measure(struct state *s, struct attempt *t, oto_arena *job, oto_err *e)
 {
     oto_mark mark = oto_arena_mark(job);
     const char *text;
@@ -287,7 +286,7 @@ static int decode_at(struct state *s, const oto_asr_options *o, int n, int attem
     oto_whisper_generate(s->generator, &s->prompt, &rules, &search, s->take, n_take);
     for (int i = 0; i < n_take; i++) {
         struct window *w = &s->window[s->slot[i]];
-        if ((rc = measure(s, o, &w->last, job, e)) != 0)
+        if ((rc = measure(s, &w->last, job, e)) != 0)
             return rc;
         weigh(w, o);
     }
