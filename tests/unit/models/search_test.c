@@ -128,7 +128,7 @@ static void run_chain(oto_search *s, const oto_search_options *o)
 static void beam_finds_what_greedy_misses(void **state)
 {
     (void)state;
-    oto_search *s;
+    oto_search *s = NULL;
     oto_search_options o = {
         .lanes = 1, .patience = 1, .length_penalty = 1, .eot = EOT, .max_tokens = 8};
     int n;
@@ -152,7 +152,7 @@ static void beam_finds_what_greedy_misses(void **state)
 static void length_penalty_and_patience_decide(void **state)
 {
     (void)state;
-    oto_search *s;
+    oto_search *s = NULL;
     oto_search_options o = {
         .lanes = 2, .patience = 1, .length_penalty = 0, .eot = EOT, .max_tokens = 8};
     int n;
@@ -176,7 +176,7 @@ static void length_penalty_and_patience_decide(void **state)
 static void the_last_step_ends_everything(void **state)
 {
     (void)state;
-    oto_search *s;
+    oto_search *s = NULL;
     int n;
     float sum;
     assert_int_equal(oto_search_new(3, 16, arena, &s, NULL), 0);
@@ -201,7 +201,7 @@ static void the_last_step_ends_everything(void **state)
 static void samples_keep_their_own_text(void **state)
 {
     (void)state;
-    oto_search *s;
+    oto_search *s = NULL;
     int32_t mirror[8][16], before[8][16];
     oto_search_options o = {
         .lanes = 8, .temperature = 1, .length_penalty = 1, .eot = EOT, .max_tokens = 16, .seed = 9};
@@ -233,7 +233,7 @@ static void samples_keep_their_own_text(void **state)
 static void too_many_lanes_are_refused(void **state)
 {
     (void)state;
-    oto_search *s;
+    oto_search *s = NULL;
     oto_err e;
     assert_int_equal(oto_search_new(OTO_SEARCH_MAX_LANES + 1, 4, arena, &s, &e), OTO_E_USAGE);
     assert_int_equal(oto_search_new(0, 4, arena, &s, &e), OTO_E_USAGE);

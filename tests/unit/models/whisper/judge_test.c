@@ -13,7 +13,7 @@ static float ratio_of(oto_squeeze *q, const char *text)
 static void repetition_compresses(void **state)
 {
     (void)state;
-    oto_squeeze *q;
+    oto_squeeze *q = NULL;
     char again[1000] = "";
     const char *plain = "The beach was a popular spot on a hot summer day.";
     unsigned char out[200];
