@@ -24,11 +24,11 @@ _otolith()
     esac
     # One line a verb, compared with --help by scripts/check_options.py.
     case $verb in
-    transcribe) options="--model --language --format --output --task --words --threads --compute --beam --batch --prompt --hotwords --no-vad --memory-limit --offline --quiet --help" ;;
+    transcribe) options="--model --language --format --output --task --words --threads --compute --beam --batch --prompt --hotwords --no-vad --raw --memory-limit --offline --quiet --help" ;;
     vad) options="--model --threads --offline --quiet --help" ;;
     models) options="--compute --from --offline --quiet --help" ;;
-    score) options="--help" ;;
-    bench) options="--help" ;;
+    score) options="--cer --wer --raw --json --help" ;;
+    bench) options="--model --language --threads --compute --beam --no-vad --json --offline --help" ;;
     esac
     if [[ $cur == -* ]]; then
         COMPREPLY=($(compgen -W "$options" -- "$cur"))

@@ -27,6 +27,7 @@ enum {
     OPT_PROMPT,
     OPT_HOTWORDS,
     OPT_NO_VAD,
+    OPT_RAW,
     OPT_MEMORY,
     OPT_OFFLINE,
     OPT_QUIET
@@ -47,6 +48,8 @@ static const oto_cli_option options[] = {
     {OPT_PROMPT, 0, "prompt", "TEXT", "text that sets style and spelling"},
     {OPT_HOTWORDS, 0, "hotwords", "FILE", "phrases to favour, one a line; # starts a comment"},
     {OPT_NO_VAD, 0, "no-vad", NULL, "recognise everything, silence too"},
+    {OPT_RAW, 0, "raw", "FORMAT",
+     "input without a header: s16le[:RATE[:CHANNELS]], f32le, mulaw, ..."},
     {OPT_MEMORY, 0, "memory-limit", "SIZE", "resident memory at most, weights included; 512M, 2G"},
     {OPT_OFFLINE, 0, "offline", NULL, "never fetch a model"},
     {OPT_QUIET, 'q', "quiet", NULL, "no progress, no summary"},
@@ -136,6 +139,24 @@ static int set_task(const char *value, oto_job_options *job, oto_err *e)
     return 0;
 }
 
+/* "s16le:8000:2" */
+static int set_raw(const char *value, oto_media_options *o, oto_err *e)
+{
+    const size_t n = strcspn(value, ":");
+    char rate[16] = "16000", channels[16] = "1", rest;
+    const int fields = sscanf(value + n, ":%15[0-9]:%15[0-9]%c", rate, channels, &rest);
+    const bool whole =
+        value[n] == '\0' || (fields == 1 && strchr(value + n + 1, ':') == NULL) || fields == 2;
+
+    if (n == 0 || n >= sizeof o->raw_format || !whole)
+        return oto_fail(e, OTO_E_USAGE,
+                        "--raw %s: expected FORMAT[:RATE[:CHANNELS]], s16le:16000:1", value);
+    o->raw_pcm = true;
+    snprintf(o->raw_format, sizeof o->raw_format, "%.*s", (int)n, value);
+    const int rc = oto_cli_int("--raw: rate", rate, 1000, 768000, &o->raw_rate_hz, e);
+    return rc != 0 ? rc : oto_cli_int("--raw: channels", channels, 1, 64, &o->raw_channels, e);
+}
+
 static int set_option(settings *s, int id, const char *value, oto_err *e)
 {
     switch (id) {
@@ -172,6 +193,8 @@ static int set_option(settings *s, int id, const char *value, oto_err *e)
     case OPT_NO_VAD:
         s->job.no_vad = true;
         return 0;
+    case OPT_RAW:
+        return set_raw(value, &s->job.media, e);
     case OPT_MEMORY:
         return oto_cli_size("--memory-limit", value, &s->memory, e);
     case OPT_OFFLINE:
