@@ -4,6 +4,8 @@ JOBS    ?= $(shell nproc 2>/dev/null || echo 2)
 # Where models are kept; the same folder that `otolith models` would use by itself comes with
 # MODELS=$$HOME/.cache/otolith/models.
 MODELS  ?= $(CURDIR)/models
+# ON: warnings are errors (the build server's setting).
+WERROR ?= OFF
 # Seconds for each target of `make fuzz`; one target alone with FUZZ=gguf.
 FUZZ_SECONDS ?= 60
 FUZZ ?=
@@ -18,7 +20,8 @@ TEST_MODELS := whisper-tiny.en whisper-base fsmn-vad
 all: release
 
 release asan:
-	@test -f build/$@/build.ninja || cmake --preset $@
+	@mkdir -p build
+	@cmake --preset $@ -DOTO_WERROR=$(WERROR) >build/$@.log || { cat build/$@.log; exit 1; }
 	@cmake --build build/$@ -j $(JOBS)
 
 deps:
