@@ -2,15 +2,16 @@
  *
  * A window lives in a slot; slots form a ring in the order of the recording:
  *
- *     head -> DONE | READY WAITING DONE READY ... OPEN <- tail
+ *     head -> DONE | READY WAITING LEFT DONE READY ... OPEN <- tail
  *
- * Only READY and OPEN slots hold one of the few buffers for samples. A run takes all READY slots.
+ * READY, LEFT and OPEN slots hold one of the few buffers for samples. A run takes READY slots.
  *
- * A model may stop at a time stamp before a window's end. What it left is heard in the next run,
- * together with new windows, so that nothing is lost. Leftovers are short and a window costs the
- * same whether it is full or not, so they are joined in the buffer of the first of them, whose slot
- * stays READY; the others are WAITING. Each piece remembers the slot it belongs to, and a segment
- * goes to the slot that most of it lies in.
+ * A model may stop at a time stamp before a window's end. What it left is heard later, so that
+ * nothing is lost. Leftovers are short and a window costs the same whether it is full or not, so
+ * they are joined in the buffer of the first of them, whose slot is LEFT; the others are WAITING.
+ * It becomes READY when the next one does not fit, or GROUP windows later. Each piece remembers the
+ * slot it belongs to, and a segment goes to the slot that most of it lies in. Which leftovers meet
+ * depends on the order of windows alone: the text does not depend on the size of batches.
  *
  * Segments wait in their slot's arena until every slot before it is DONE: they come out in order,
  * the head's own at once. */
@@ -23,11 +24,12 @@
 /* A model that stops before this time is moved on to it. */
 #define MIN_ADVANCE (1000 * OTO_MS)
 #define MAX_ROUNDS  8
+#define GROUP       12
 /* Segments of one window and its leftovers. Address space: pages are touched as they are used. */
 #define SLOT_BYTES (8 << 20)
 #define JOB_BYTES  ((size_t)256 << 20)
 
-enum state { FREE, OPEN, READY, WAITING, DONE };
+enum state { FREE, OPEN, READY, LEFT, WAITING, DONE };
 
 struct kept {
     oto_segment s;
@@ -39,7 +41,8 @@ struct slot {
     oto_window w;
     oto_arena *results;
     struct kept *first, **last;
-    bool left;       /* its window is what a run left */
+    bool left; /* its window is what a run left */
+    uint64_t seq;
     int rounds;      /* runs that began with a piece of this slot and left something */
     int64_t done_ms; /* end of the window, in the recording */
 };
@@ -47,8 +50,10 @@ struct slot {
 struct oto_batch {
     int size, n_slots;
     int64_t cap;
-    struct slot *slots; /* [n_slots] */
-    float **free_pcm;   /* [size] stack of buffers not in use */
+    struct slot *slots;    /* [n_slots] */
+    struct slot *leftover; /* the slot that is LEFT, or NULL */
+    int n_pcm;             /* one more than size: leftovers hold it */
+    float **free_pcm;      /* [n_pcm] stack of buffers not in use */
     int n_free;
     uint64_t head, tail;    /* slots head … tail - 1 (mod n_slots) are in use */
     oto_asr_window *input;  /* [size] */
@@ -68,11 +73,17 @@ static struct slot *slot_at(const oto_batch *b, uint64_t i)
 
 /* ---- life ---- */
 
+/* Enough for a whole group to wait for its leftovers while batches go on. */
+static int slots_for(int size)
+{
+    return GROUP + 2 * size + 4;
+}
+
 size_t oto_batch_bytes(int size, int64_t cap)
 {
-    return (size_t)size * ((size_t)cap * sizeof(float) + 2 * sizeof(struct slot) +
-                           sizeof(oto_asr_window) + sizeof(oto_asr_result) + 256) +
-           4096;
+    return (size_t)(size + 1) * ((size_t)cap * sizeof(float) + sizeof(oto_asr_window) +
+                                 sizeof(oto_asr_result) + 256) +
+           (size_t)slots_for(size) * sizeof(struct slot) + 4096;
 }
 
 int oto_batch_new(oto_arena *a, int size, int64_t cap, oto_batch **out, oto_err *e)
@@ -85,16 +96,16 @@ int oto_batch_new(oto_arena *a, int size, int64_t cap, oto_batch **out, oto_err 
         return oto_arena_get(a, 1, sizeof *b, &b, e);
     b->size = size;
     b->cap = cap;
-    b->n_slots = 2 * size;
-    b->n_free = size;
-    if ((rc = oto_arena_get(a, 2 * n, sizeof *b->slots, &b->slots, e)) != 0 ||
-        (rc = oto_arena_get(a, n, sizeof *b->free_pcm, &b->free_pcm, e)) != 0 ||
+    b->n_slots = slots_for(size);
+    b->n_pcm = b->n_free = size + 1;
+    if ((rc = oto_arena_get(a, (size_t)b->n_slots, sizeof *b->slots, &b->slots, e)) != 0 ||
+        (rc = oto_arena_get(a, n + 1, sizeof *b->free_pcm, &b->free_pcm, e)) != 0 ||
         (rc = oto_arena_get(a, n, sizeof *b->input, &b->input, e)) != 0 ||
         (rc = oto_arena_get(a, n, sizeof *b->output, &b->output, e)) != 0 ||
         (rc = oto_arena_get(a, n, sizeof *b->running, &b->running, e)) != 0)
         return rc;
-    memset(b->slots, 0, 2 * n * sizeof *b->slots);
-    for (int i = 0; i < size && rc == 0; i++)
+    memset(b->slots, 0, (size_t)b->n_slots * sizeof *b->slots);
+    for (int i = 0; i < b->n_pcm && rc == 0; i++)
         rc = oto_arena_get(a, (size_t)cap, sizeof(float), &b->free_pcm[i], e);
     for (int i = 0; i < b->n_slots && rc == 0; i++)
         rc = oto_arena_new("segments of a window", SLOT_BYTES, &b->slots[i].results, e);
@@ -135,6 +146,7 @@ void oto_batch_start(oto_batch *b, const oto_batch_job *job)
     }
     oto_arena_reset(b->job_arena);
     b->head = b->tail = 0;
+    b->leftover = NULL;
     b->n_windows = b->n_segments = 0;
     b->job = *job;
     memcpy(b->language, job->asr.language, sizeof b->language);
@@ -225,10 +237,31 @@ static int64_t end_of_first(const oto_window *w)
     return w->pieces[i].in_window + w->pieces[i].n;
 }
 
+static void ripen(oto_batch *b)
+{
+    if (b->leftover != NULL)
+        b->leftover->state = READY;
+    b->leftover = NULL;
+}
+
+/* Puts what is left of a slot's window to the other leftovers. */
+static void put_by(oto_batch *b, struct slot *s)
+{
+    if (b->leftover != NULL && oto_window_append(&b->leftover->w, &s->w)) {
+        release_pcm(b, s);
+        s->state = WAITING;
+        return;
+    }
+    ripen(b);
+    s->state = LEFT;
+    b->leftover = s;
+}
+
 /* Takes one result over. */
 static int take_result(oto_batch *b, struct slot *s, const oto_asr_result *r, oto_err *e)
 {
     int64_t next = OTO_MAX(r->next_ms * OTO_MS, MIN_ADVANCE);
+    const bool whole = !s->left;
 
     for (int i = 0; i < r->n_segments; i++) {
         const int rc = keep(b, &s->w, &r->segments[i], e);
@@ -240,7 +273,12 @@ static int take_result(oto_batch *b, struct slot *s, const oto_asr_result *r, ot
         next = OTO_MAX(next, end_of_first(&s->w));
     if (s->w.speech_end - next < MIN_LEFT)
         next = s->w.n;
+    if (whole && b->leftover != NULL && s->seq >= b->leftover->seq + GROUP)
+        ripen(b);
     advance(b, s, next);
+    /* A leftover's own is rare, and it would meet others by chance: it goes alone. */
+    if (whole && s->state == READY)
+        put_by(b, s);
     return 0;
 }
 
@@ -276,29 +314,10 @@ static int give_out(oto_batch *b, oto_err *e)
 
 /* ---- running ---- */
 
-/* Joins leftovers while they fit. */
-static void join(oto_batch *b)
-{
-    struct slot *first = NULL;
-
-    for (uint64_t i = b->head; i < b->tail; i++) {
-        struct slot *s = slot_at(b, i);
-
-        if (s->state != READY || !s->left)
-            continue;
-        if (first != NULL && oto_window_append(&first->w, &s->w)) {
-            release_pcm(b, s);
-            s->state = WAITING;
-        } else
-            first = s;
-    }
-}
-
 static int collect(oto_batch *b)
 {
     int n = 0;
 
-    join(b);
     for (uint64_t i = b->head; i < b->tail && n < b->size; i++) {
         struct slot *s = slot_at(b, i);
 
@@ -312,11 +331,14 @@ static int collect(oto_batch *b)
 
 static int run(oto_batch *b, oto_err *e)
 {
-    const int n = collect(b);
-    int rc;
+    int n = collect(b), rc;
 
+    if (n == 0) {
+        ripen(b);
+        n = collect(b);
+    }
     if (n == 0)
-        return 0;
+        return oto_fail(e, OTO_E_INTERNAL, "windows are stuck");
     memcpy(b->job.asr.language, b->language, sizeof b->language);
     oto_arena_reset(b->job_arena);
     rc = b->job.run(b->job.run_ctx, &b->job.asr, b->input, n, b->job_arena, b->output, e);
@@ -352,6 +374,7 @@ int oto_batch_open(oto_batch *b, oto_window **out, oto_err *e)
     s->last = &s->first;
     s->rounds = 0;
     s->left = false;
+    s->seq = b->tail - 1;
     s->w.pcm = b->free_pcm[--b->n_free];
     s->w.cap = b->cap;
     s->w.n = s->w.speech_end = 0;
