@@ -383,6 +383,12 @@ static bool put_samples(decoder *d, int n)
     if (!d->told)
         tell_info(d);
     d->samples += n;
+    /* Decoders of lossy formats overshoot, and a file of floats may hold anything. */
+    for (int i = 0; i < n; i++) {
+        const float x = d->out[i];
+
+        d->out[i] = x >= -1 ? (x <= 1 ? x : 1) : (x < -1 ? -1 : 0);
+    }
     return write_all(d, d->out, (size_t)n * sizeof *d->out);
 }
 

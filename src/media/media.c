@@ -21,7 +21,7 @@ struct oto_media {
     pid_t pid; /* 0 when reaped */
     int pcm;   /* -1 at the end */
     int messages;
-    bool ended;
+    bool ended, in_arena;
     oto_media_info info;
     oto_err error; /* the child's, code 0: none */
     char name[200];
@@ -43,14 +43,15 @@ void oto_media_defaults(oto_media_options *o)
 /* Of a long path the end says more than the beginning. */
 static void set_name(oto_media *m, const char *path)
 {
-    const size_t n = strlen(path);
+    size_t n, cut;
 
     if (strcmp(path, "-") == 0)
         path = "standard input";
-    if (n < sizeof m->name)
-        snprintf(m->name, sizeof m->name, "%s", path);
-    else
-        snprintf(m->name, sizeof m->name, "...%s", path + n - (sizeof m->name - 4));
+    n = strlen(path);
+    cut = n < sizeof m->name ? 0 : n - (sizeof m->name - 1);
+    memcpy(m->name, path + cut, n - cut + 1);
+    if (cut > 0)
+        memcpy(m->name, "...", 3);
 }
 
 static int check_raw(const oto_media_options *o, const char *name, oto_err *e)
@@ -275,11 +276,13 @@ static int finish(oto_media *m, oto_err *e)
 
 int oto_media_open(const char *path, const oto_media_options *o, oto_media **out, oto_err *e)
 {
-    oto_media *m = calloc(1, sizeof *m);
+    oto_media *m = o->arena != NULL ? oto_arena_calloc(o->arena, 1, sizeof *m)
+                                    : calloc(1, sizeof *m);
     int in = -1, rc;
 
     if (m == NULL)
         return oto_fail(e, OTO_E_LIMIT, "out of memory");
+    m->in_arena = o->arena != NULL;
     m->pcm = m->messages = -1;
     m->info.duration_ms = -1;
     m->cpu_seconds = o->cpu_seconds;
@@ -350,5 +353,6 @@ void oto_media_close(oto_media *m)
         close(m->pcm);
     if (m->messages >= 0)
         close(m->messages);
-    free(m);
+    if (!m->in_arena)
+        free(m);
 }

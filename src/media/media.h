@@ -20,6 +20,7 @@ typedef struct {
                                    limit */
     unsigned
         cpu_seconds; /* of the child, default 0 = 60 s + 2 s per MiB of input, or 6 h for a pipe */
+    oto_arena *arena; /* where the object lives; NULL: the heap */
 } oto_media_options;
 void oto_media_defaults(oto_media_options *o);
 

@@ -5,6 +5,7 @@ Usage: tests/fuzz/make_corpus.py   (writes into tests/fuzz/corpus; what is there
 """
 import pathlib
 import struct
+import subprocess
 
 ROOT = pathlib.Path(__file__).parent / "corpus"
 
@@ -146,7 +147,40 @@ def make_tokens():
     put("tokens", "empty_token", tokens([b"", b"a", b"a"], b"aa", 1))
 
 
+def make_media():
+    """Needs ffmpeg; a tenth of a second in each container."""
+    tone = ["-f", "lavfi", "-i", "sine=f=440:d=0.1:r=8000"]
+    film = ["-f", "lavfi", "-i", "testsrc=s=16x16:r=10:d=0.2", "-c:v", "mpeg4"]
+    for name, how in {
+        "wav": ["-c:a", "pcm_mulaw", "-f", "wav"],
+        "float_wav": ["-c:a", "pcm_f32le", "-t", "0.02", "-f", "wav"],
+        "adpcm_wav": ["-c:a", "adpcm_ima_wav", "-f", "wav"],
+        "aiff": ["-t", "0.05", "-f", "aiff"],
+        "mp3": ["-c:a", "libmp3lame", "-b:a", "8k", "-f", "mp3"],
+        "m4a": ["-c:a", "aac", "-b:a", "8k", "-f", "ipod"],
+        "fast_m4a": ["-c:a", "aac", "-b:a", "8k", "-movflags", "+faststart", "-f", "ipod"],
+        "adts": ["-c:a", "aac", "-b:a", "8k", "-f", "adts"],
+        "flac": ["-c:a", "flac", "-metadata_header_padding", "0", "-f", "flac"],
+        "opus": ["-c:a", "libopus", "-b:a", "8k", "-f", "ogg"],
+        "webm": ["-c:a", "libopus", "-b:a", "8k", "-f", "webm"],
+        "stereo_wav": ["-ac", "2", "-t", "0.03", "-f", "wav"],
+        "film_mkv": [*film, "-c:a", "pcm_alaw", "-f", "matroska"],
+        "film_mov": [*film, "-an", "-f", "mov"],
+        "png": ["-f", "lavfi", "-i", "color=s=8x8", "-frames:v", "1", "-an", "-f", "image2pipe", "-c:v", "png"],
+    }.items():
+        plain = ["-fflags", "+bitexact", "-flags:a", "+bitexact", "-map_metadata", "-1"]
+        run = subprocess.run(["ffmpeg", "-nostdin", "-v", "error", "-y", *tone, *how, *plain, "media.tmp"])
+        if run.returncode == 0:
+            put("media", name, pathlib.Path("media.tmp").read_bytes())
+    pathlib.Path("media.tmp").unlink(missing_ok=True)
+    put("media", "amr", b"#!AMR\n" + bytes.fromhex("3c4848e0f8e0a50d8000000000000000000000000000000000000000000000000000") [:32] * 3)
+    put("media", "text", b"This is a letter.\n")
+    put("media", "cut_header", b"RIFF\x24\0\0\0WAVEfmt \x10\0")
+    put("media", "no_index", b"\0\0\0\x18ftypM4A \0\0\0\0M4A isom" + bytes(8))
+
+
 make_gguf()
+make_media()
 make_ct2()
 make_ggml()
 make_tokens()

@@ -345,6 +345,8 @@ static void raw_samples(void **state)
 static void samples_are_exact(void **state)
 {
     static const int16_t edge[8] = {0, 1, -1, 16384, -16384, 32767, -32768, 256};
+    static const float wild[] = {0.5f, 3, -7, NAN, INFINITY, -INFINITY, 1, -1};
+    static const float tame[] = {0.5f, 1, -1, 0, 1, -1, 1, -1};
     int16_t many[66];
     oto_media_options o;
     heard h;
@@ -366,6 +368,16 @@ static void samples_are_exact(void **state)
     for (size_t i = 0; i < h.n; i++)
         assert_true(fabsf(h.pcm[i] - (float)(edge[2 * i] + edge[2 * i + 1]) / 65536) < 1e-6f);
     forget(&h);
+    /* Whatever floats hold, samples are numbers in [-1, 1]. */
+    write_bytes("wild.raw", wild, sizeof wild);
+    o.raw_channels = 1;
+    snprintf(o.raw_format, sizeof o.raw_format, "f32le");
+    h = hear_with(in_dir("wild.raw"), &o);
+    assert_int_equal(h.n, OTO_COUNT(wild));
+    for (size_t i = 0; i < h.n; i++)
+        assert_true(h.pcm[i] == tame[i]);
+    forget(&h);
+    snprintf(o.raw_format, sizeof o.raw_format, "s16le");
     /* More microphones than any arrangement of speakers has names for. */
     for (int i = 0; i < 33; i++)
         many[i] = many[i + 33] = (int16_t)(i == 4 ? 16384 : 0);
