@@ -155,6 +155,7 @@ static int start(oto_media *m, const char *path, const oto_media_options *o, int
     oto_decoder_job job = {.name = path, .o = o, .in = in, .cpu_seconds = m->cpu_seconds};
     int pcm[2] = {-1, -1}, messages[2] = {-1, -1}, rc = 0;
     const pid_t parent = getpid();
+    pid_t pid;
 
     job.spool = open_spool(in);
     if (pipe2(pcm, O_CLOEXEC) != 0 || pipe2(messages, O_CLOEXEC) != 0) {
@@ -164,14 +165,14 @@ static int start(oto_media *m, const char *path, const oto_media_options *o, int
     fcntl(pcm[1], F_SETPIPE_SZ, 1 << 18); /* fewer switches; the default serves too */
     job.pcm = pcm[1];
     job.messages = messages[1];
-    m->pid = fork();
-    if (m->pid == 0)
-        child(&job, parent);
-    if (m->pid < 0) {
-        m->pid = 0;
+    pid = fork();
+    if (pid == 0)
+        child(&job, parent); /* without `m`: arenas are not inherited */
+    if (pid < 0) {
         rc = oto_fail_errno(e, "%s: starting the decoder", m->name);
         goto done;
     }
+    m->pid = pid;
     m->pcm = pcm[0];
     m->messages = messages[0];
     pcm[0] = messages[0] = -1;

@@ -19,8 +19,8 @@
 #define MAX_SEGMENT_MS 60000
 #define RING_SAMPLES   ((int64_t)(MAX_SEGMENT_MS + 10000) * OTO_MS)
 #define MAX_WINDOW     ((int64_t)OTO_MAX_WINDOW_MS * OTO_MS)
-/* Address space of a VAD's state; it touches what it needs. */
-#define VAD_BYTES ((size_t)64 << 20)
+/* Address space of what a job opens, mostly the VAD's state; it touches what it needs. */
+#define JOB_BYTES ((size_t)64 << 20)
 /* What a thread touches of its scratch: one head's keys and values, and rows. */
 #define SCRATCH_BYTES ((size_t)1 << 20)
 #define DEFAULT_BATCH 3
@@ -35,7 +35,7 @@ struct oto_recogniser {
     oto_pool *pool;
     oto_arena *state; /* the model's */
     oto_arena *fixed; /* buffers and ring */
-    oto_arena *vad_arena;
+    oto_arena *job;   /* what one job opens: decoder, VAD */
     oto_asr *asr;
     oto_batch *batch;
     oto_slicer *slicer;
@@ -126,7 +126,7 @@ static int make(oto_recogniser *r, oto_err *e)
         (rc = oto_batch_new(r->fixed, o->batch, MAX_WINDOW, &r->batch, e)) != 0 ||
         (rc = oto_slicer_new(r->fixed, RING_SAMPLES, &r->slicer, e)) != 0)
         return rc;
-    return o->vad != NULL ? oto_arena_new("vad", VAD_BYTES, &r->vad_arena, e) : 0;
+    return oto_arena_new("job", JOB_BYTES, &r->job, e);
 }
 
 int oto_recogniser_new(const oto_recogniser_options *o, oto_recogniser **out, oto_err *e)
@@ -159,7 +159,7 @@ void oto_recogniser_free(oto_recogniser *r)
     if (r == NULL)
         return;
     oto_batch_free(r->batch);
-    oto_arena_free(r->vad_arena);
+    oto_arena_free(r->job);
     oto_arena_free(r->fixed);
     oto_arena_free(r->state);
     oto_pool_free(r->pool);
@@ -171,6 +171,7 @@ void oto_recogniser_free(oto_recogniser *r)
 typedef struct {
     const oto_job_options *o;
     oto_job_result *out;
+    oto_arena *arena; /* of the job */
     oto_media *media;
     oto_vad *vad;
     oto_slicer *slicer; /* NULL: spans are only reported */
@@ -282,8 +283,11 @@ static void describe_end(job *j)
 static int open_media(job *j, const char *path, oto_err *e)
 {
     oto_media_info info;
-    const int rc = oto_media_open(path, &j->o->media, &j->media, e);
+    oto_media_options o = j->o->media;
+    int rc;
 
+    o.arena = j->arena;
+    rc = oto_media_open(path, &o, &j->media, e);
     if (rc != 0)
         return rc;
     oto_media_info_get(j->media, &info);
@@ -291,13 +295,12 @@ static int open_media(job *j, const char *path, oto_err *e)
     return 0;
 }
 
-static int open_vad(job *j, const oto_model *m, oto_pool *pool, oto_arena *a, oto_err *e)
+static int open_vad(job *j, const oto_model *m, oto_pool *pool, oto_err *e)
 {
     if (j->o->vad.max_segment_ms > MAX_SEGMENT_MS)
         return oto_fail(e, OTO_E_USAGE, "VAD segments of %d ms: at most %d",
                         j->o->vad.max_segment_ms, MAX_SEGMENT_MS);
-    oto_arena_reset(a);
-    return oto_vad_new(m, &j->o->vad, pool, a, &j->vad, e);
+    return oto_vad_new(m, &j->o->vad, pool, j->arena, &j->vad, e);
 }
 
 static int on_done(void *arg, int64_t done_ms)
@@ -349,7 +352,12 @@ static int check_job(const oto_recogniser *r, const oto_job_options *o, oto_err 
 int oto_recogniser_run(oto_recogniser *r, const char *path, const oto_job_options *o,
                        oto_job_result *out, oto_err *e)
 {
-    job j = {.o = o, .out = out, .slicer = r->slicer, .batch = r->batch, .total_ms = -1};
+    job j = {.o = o,
+             .out = out,
+             .slicer = r->slicer,
+             .batch = r->batch,
+             .arena = r->job,
+             .total_ms = -1};
     const oto_batch_job batch = {.asr = o->asr,
                                  .run = run_asr,
                                  .run_ctx = r->asr,
@@ -363,10 +371,10 @@ int oto_recogniser_run(oto_recogniser *r, const char *path, const oto_job_option
     oto_asr_stats_get(r->asr, &before);
     if ((rc = check_job(r, o, e)) != 0)
         return rc;
+    oto_arena_reset(r->job);
     oto_batch_start(r->batch, &batch);
     oto_slicer_start(r->slicer, r->batch, (int64_t)o->max_window_ms * OTO_MS);
-    if (!o->no_vad && r->o.vad != NULL &&
-        (rc = open_vad(&j, r->o.vad, r->pool, r->vad_arena, e)) != 0)
+    if (!o->no_vad && r->o.vad != NULL && (rc = open_vad(&j, r->o.vad, r->pool, e)) != 0)
         return rc;
     if ((rc = open_media(&j, path, e)) != 0)
         return rc;
@@ -401,15 +409,14 @@ int oto_recogniser_vad(const oto_model *vad, int threads, const char *path,
 {
     job j = {.o = o, .out = out, .on_span = on_span, .total_ms = -1};
     oto_pool *pool = NULL;
-    oto_arena *a = NULL;
     float *block;
     int rc;
 
     memset(out, 0, sizeof *out);
     if ((rc = oto_pool_new(threads > 0 ? threads : 1, OTO_POOL_SCRATCH_BYTES, &pool, e)) != 0 ||
-        (rc = oto_arena_new("vad", VAD_BYTES, &a, e)) != 0 ||
-        (rc = open_vad(&j, vad, pool, a, e)) != 0 ||
-        (rc = oto_arena_get(a, BLOCK_SAMPLES, sizeof *block, &block, e)) != 0 ||
+        (rc = oto_arena_new("vad", JOB_BYTES, &j.arena, e)) != 0 ||
+        (rc = open_vad(&j, vad, pool, e)) != 0 ||
+        (rc = oto_arena_get(j.arena, BLOCK_SAMPLES, sizeof *block, &block, e)) != 0 ||
         (rc = open_media(&j, path, e)) != 0)
         goto done;
     rc = read_all(&j, block, e);
@@ -418,7 +425,7 @@ int oto_recogniser_vad(const oto_model *vad, int threads, const char *path,
     describe_end(&j);
 done:
     oto_media_close(j.media);
-    oto_arena_free(a);
+    oto_arena_free(j.arena);
     oto_pool_free(pool);
     return rc;
 }
