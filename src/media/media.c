@@ -139,10 +139,11 @@ static void child(oto_decoder_job *job, pid_t parent)
     if (getppid() != parent)
         _exit(1);
     prctl(PR_SET_NAME, "otolith-decode");
+    /* None of the parent's handlers may run here, least of all after a crash. */
+    for (int sig = 1; sig < NSIG; sig++)
+        signal(sig, SIG_DFL);
     signal(SIGINT, SIG_IGN);
-    signal(SIGTERM, SIG_DFL);
     signal(SIGPIPE, SIG_IGN);
-    signal(SIGXCPU, SIG_DFL);
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
     if (keep_descriptors(job) != 0)
@@ -277,8 +278,8 @@ static int finish(oto_media *m, oto_err *e)
 
 int oto_media_open(const char *path, const oto_media_options *o, oto_media **out, oto_err *e)
 {
-    oto_media *m = o->arena != NULL ? oto_arena_calloc(o->arena, 1, sizeof *m)
-                                    : calloc(1, sizeof *m);
+    oto_media *m =
+        o->arena != NULL ? oto_arena_calloc(o->arena, 1, sizeof *m) : calloc(1, sizeof *m);
     int in = -1, rc;
 
     if (m == NULL)

@@ -1,187 +1,11 @@
-/* Recordings of one prompt, made by ffmpeg in a temporary folder: every container and codec gives
- * the samples of the wav, from a file and from a pipe; whatever is not a recording is refused with
- * its reason; and no child, descriptor or hang is left behind. */
+/* The parent's side: a child that is killed, left or kept waiting, the limits it runs under, and
+ * that nothing is left behind. */
 #include "media/media.c"
 
-#include <math.h>
 #include <malloc.h>
 #include <pthread.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <cmocka.h>
 
-#define MAX_SAMPLES (OTO_SAMPLE_RATE * 60)
-#define REFERENCE_S 6
-#define MAX_LAG     1600 /* 100 ms */
-
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define INSTRUMENTED 1
-#else
-#define INSTRUMENTED 0
-#endif
-
-static char dir[] = "/tmp/oto-media-XXXXXX";
-static float reference[MAX_SAMPLES];
-static size_t n_reference;
-
-/* ---- helpers ---- */
-
-static const char *in_dir(const char *name)
-{
-    static char path[4][256];
-    static int turn;
-
-    turn = (turn + 1) % 4;
-    snprintf(path[turn], sizeof path[turn], "%s/%s", dir, name);
-    return path[turn];
-}
-
-/* Runs a command in the temporary folder; false when it fails (no such encoder, say). */
-static bool run(const char *fmt, ...) OTO_PRINTF(1, 2);
-static bool run(const char *fmt, ...)
-{
-    char what[1500], command[2000];
-    va_list ap;
-
-    va_start(ap, fmt);
-    vsnprintf(what, sizeof what, fmt, ap);
-    va_end(ap);
-    snprintf(command, sizeof command, "cd %s && { %s; } >log 2>&1 </dev/null", dir, what);
-    return system(command) == 0;
-}
-
-static void write_bytes(const char *name, const void *p, size_t n)
-{
-    FILE *f = fopen(in_dir(name), "wb");
-
-    assert_non_null(f);
-    assert_int_equal(fwrite(p, 1, n, f), n);
-    fclose(f);
-}
-
-typedef struct {
-    float *pcm;
-    size_t n;
-    int rc;
-    oto_err e;
-    char warning[400];
-    oto_media_info info;
-    size_t peak_bytes;
-} heard;
-
-static void forget(heard *h)
-{
-    free(h->pcm);
-    h->pcm = NULL;
-}
-
-/* Reads to the end, in blocks of an odd size; keeps what comes before an error. */
-static void drain_media(oto_media *m, heard *h)
-{
-    size_t got = 1;
-
-    oto_media_info_get(m, &h->info);
-    h->pcm = malloc(MAX_SAMPLES * sizeof *h->pcm);
-    assert_non_null(h->pcm);
-    while (h->rc == 0 && got > 0 && h->n < MAX_SAMPLES) {
-        h->rc = oto_media_read(m, h->pcm + h->n, OTO_MIN((size_t)1237, MAX_SAMPLES - h->n), &got,
-                               &h->e);
-        h->n += got;
-    }
-    snprintf(h->warning, sizeof h->warning, "%s",
-             oto_media_warning(m) != NULL ? oto_media_warning(m) : "");
-    h->peak_bytes = oto_media_peak_bytes(m);
-    oto_media_close(m);
-}
-
-static heard hear_with(const char *path, const oto_media_options *o)
-{
-    heard h = {0};
-    oto_media *m = NULL;
-
-    h.rc = oto_media_open(path, o, &m, &h.e);
-    if (h.rc == 0)
-        drain_media(m, &h);
-    return h;
-}
-
-static heard hear(const char *path)
-{
-    oto_media_options o;
-
-    oto_media_defaults(&o);
-    return hear_with(path, &o);
-}
-
-/* The same through standard input, written by another process in pieces. */
-static heard hear_pipe_with(const char *path, const oto_media_options *o)
-{
-    char command[400];
-    const int saved = dup(STDIN_FILENO);
-    FILE *cat;
-    heard h;
-
-    snprintf(command, sizeof command, "dd bs=5000 status=none if=%s", path);
-    cat = popen(command, "r");
-    assert_non_null(cat);
-    dup2(fileno(cat), STDIN_FILENO);
-    h = hear_with("-", o);
-    dup2(saved, STDIN_FILENO);
-    close(saved);
-    pclose(cat);
-    return h;
-}
-
-static heard hear_pipe(const char *path)
-{
-    oto_media_options o;
-
-    oto_media_defaults(&o);
-    return hear_pipe_with(path, &o);
-}
-
-/* Highest correlation with the reference over small shifts. */
-static double likeness(const heard *h)
-{
-    double best = 0;
-
-    for (int lag = -MAX_LAG; lag <= MAX_LAG; lag += 2) {
-        double xy = 0, xx = 1e-9, yy = 1e-9;
-
-        for (size_t i = MAX_LAG; i + MAX_LAG < n_reference; i += 3) {
-            const size_t j = (size_t)((long)i + lag);
-            const double x = reference[i], y = j < h->n ? h->pcm[j] : 0;
-
-            xy += x * y;
-            xx += x * x;
-            yy += y * y;
-        }
-        best = OTO_MAX(best, xy / sqrt(xx * yy));
-    }
-    return best;
-}
-
-static void assert_like_reference(const char *name, const heard *h, double least)
-{
-    const double ms = ((double)h->n - (double)n_reference) / 16;
-
-    if (h->rc != 0)
-        print_error("%s: %s\n", name, h->e.text);
-    assert_int_equal(h->rc, 0);
-    if (fabs(ms) > 130 || likeness(h) < least || h->warning[0] != '\0')
-        print_error("%s: %+.1f ms, correlation %.3f, warning '%s'\n", name, ms, likeness(h),
-                    h->warning);
-    assert_true(fabs(ms) <= 130);
-    assert_true(likeness(h) >= least);
-    assert_string_equal(h->warning, "");
-}
-
-static void assert_same(const heard *a, const heard *b)
-{
-    assert_int_equal(a->rc, b->rc);
-    assert_int_equal(a->n, b->n);
-    assert_memory_equal(a->pcm, b->pcm, a->n * sizeof *a->pcm);
-}
+#include "recordings.h"
 
 static int count_fds(void)
 {
@@ -190,353 +14,6 @@ static int count_fds(void)
     for (int fd = 0; fd < 256; fd++)
         n += fcntl(fd, F_GETFD) >= 0;
     return n;
-}
-
-/* ---- what is heard ---- */
-
-static const struct {
-    const char *name, *how; /* ffmpeg's arguments after the input */
-    double least;
-    int rate, channels;
-} formats[] = {
-    {"plain.wav", "", 0.999, 16000, 1},
-    {"s24.wav", "-c:a pcm_s24le", 0.999, 16000, 1},
-    {"f32.wav", "-c:a pcm_f32le", 0.999, 16000, 1},
-    {"u8.wav", "-c:a pcm_u8", 0.99, 16000, 1},
-    {"mulaw.wav", "-c:a pcm_mulaw", 0.99, 16000, 1},
-    {"adpcm.wav", "-c:a adpcm_ima_wav", 0.98, 16000, 1},
-    {"be.aiff", "-c:a pcm_s16be", 0.999, 16000, 1},
-    {"sun.au", "-c:a pcm_s16be", 0.999, 16000, 1},
-    {"r8000.wav", "-ar 8000", 0.9, 8000, 1},
-    {"r11025.wav", "-ar 11025", 0.9, 11025, 1},
-    {"r22050.wav", "-ar 22050", 0.99, 22050, 1},
-    {"r44100.wav", "-ar 44100", 0.999, 44100, 1},
-    {"r48000.wav", "-ar 48000", 0.999, 48000, 1},
-    {"r96000.wav", "-ar 96000", 0.999, 96000, 1},
-    {"r192000.wav", "-ar 192000", 0.999, 192000, 1},
-    {"stereo.wav", "-ac 2 -ar 44100", 0.999, 44100, 2},
-    {"right.wav", "-af 'pan=stereo|c1=c0'", 0.999, 16000, 2},
-    {"surround.wav", "-af 'pan=5.1|FC=c0' -ar 48000", 0.999, 48000, 6},
-    {"surround.flac", "-af 'pan=7.1|FC=c0'", 0.999, 16000, 8},
-    {"mp3.mp3", "-c:a libmp3lame -b:a 64k", 0.98, 16000, 1},
-    {"vbr.mp3", "-c:a libmp3lame -q:a 4 -ar 44100 -ac 2", 0.98, 44100, 2},
-    {"bare.mp3", "-c:a libmp3lame -b:a 64k -write_xing 0 -id3v2_version 0", 0.97, 16000, 1},
-    {"aac.m4a", "-c:a aac -b:a 64k", 0.98, 16000, 1},
-    {"fast.m4a", "-c:a aac -b:a 64k -movflags +faststart", 0.98, 16000, 1},
-    {"parts.mp4", "-c:a aac -b:a 64k -movflags +frag_keyframe+empty_moov", 0.98, 16000, 1},
-    {"alac.m4a", "-c:a alac", 0.999, 16000, 1},
-    {"adts.aac", "-c:a aac -b:a 64k", 0.98, 16000, 1},
-    {"flac.flac", "-c:a flac", 0.999, 16000, 1},
-    {"flac.ogg", "-c:a flac", 0.999, 16000, 1},
-    {"opus.ogg", "-c:a libopus -b:a 32k", 0.95, 48000, 1},
-    {"opus.webm", "-c:a libopus -b:a 32k", 0.95, 48000, 1},
-    {"field.mkv", "-af 'pan=4c|c0=c0' -c:a libopus -mapping_family 2 -b:a 96k", 0.9, 48000, 4},
-    {"vorbis.ogg", "-c:a libvorbis -q:a 4", 0.98, 16000, 1},
-    {"vorbis.webm", "-c:a libvorbis -q:a 4 -ar 48000 -ac 2", 0.98, 48000, 2},
-    {"ac3.ts", "-c:a ac3 -ar 48000", 0.95, 48000, 1},
-    {"wma.wma", "-c:a wmav2 -b:a 64k -ar 44100", 0.9, 44100, 1},
-    {"video.mp4", "-f lavfi -i testsrc=s=64x64:r=5:d=6 -c:v mpeg4 -c:a aac", 0.98, 16000, 1},
-    {"video.mkv", "-f lavfi -i testsrc=s=64x64:r=5:d=6 -c:v mpeg4 -c:a libvorbis", 0.9, 16000, 1},
-    {"video.mov", "-f lavfi -i testsrc=s=64x64:r=5:d=6 -c:v mpeg4 -c:a pcm_s16le", 0.999, 16000, 1},
-    {"video.avi", "-f lavfi -i testsrc=s=64x64:r=5:d=6 -c:v mpeg4 -c:a pcm_s16le", 0.999, 16000, 1},
-    {"longer.mp4", "-f lavfi -i testsrc=s=64x64:r=5:d=12 -c:v mpeg4 -c:a aac", 0.98, 16000, 1},
-    {"cover.mp3",
-     "-f lavfi -i testsrc=s=64x64:d=1 -frames:v 1 -c:v mjpeg -map 0:a -map 1:v -id3v2_version 3 "
-     "-disposition:v attached_pic -c:a libmp3lame -b:a 64k",
-     0.98, 16000, 1},
-    {"cover.m4a",
-     "-f lavfi -i testsrc=s=64x64:d=1 -frames:v 1 -c:v mjpeg -map 0:a -map 1:v "
-     "-disposition:v attached_pic -c:a aac",
-     0.98, 16000, 1},
-};
-
-static void every_format_from_file_and_pipe(void **state)
-{
-    int done = 0;
-
-    (void)state;
-    for (size_t i = 0; i < OTO_COUNT(formats); i++) {
-        const char *path = in_dir(formats[i].name);
-        heard file, piped;
-
-        if (!run("ffmpeg -nostdin -v error -y -i ref.wav %s '%s'", formats[i].how,
-                 formats[i].name)) {
-            print_message("skipped: this ffmpeg cannot make %s\n", formats[i].name);
-            continue;
-        }
-        file = hear(path);
-        piped = hear_pipe(path);
-        assert_like_reference(formats[i].name, &file, formats[i].least);
-        assert_int_equal(file.info.rate_hz, formats[i].rate);
-        assert_int_equal(file.info.channels, formats[i].channels);
-        assert_true(file.info.container[0] != '\0' && file.info.codec[0] != '\0');
-        assert_true(file.peak_bytes > (1 << 20));
-        /* libav drops an mp3's padding at the end only where it could look at the end. */
-        if (strstr(formats[i].name, ".mp3") != NULL && piped.n > file.n && piped.n < file.n + 1152)
-            piped.n = file.n;
-        if (file.n != piped.n)
-            print_error("%s: %zu samples from the file, %zu from the pipe (%s)\n", formats[i].name,
-                        file.n, piped.n, piped.e.text);
-        assert_same(&file, &piped);
-        forget(&file);
-        forget(&piped);
-        done++;
-    }
-    assert_true(done > 10);
-}
-
-static void amr(void **state)
-{
-    heard file, piped;
-
-    (void)state;
-    if (!run("python3 " OTO_SOURCE_DIR "/scripts/amr_encode.py ref.wav voice.amr")) {
-        print_message("skipped: no AMR encoder\n");
-        skip();
-    }
-    file = hear(in_dir("voice.amr"));
-    piped = hear_pipe(in_dir("voice.amr"));
-    assert_like_reference("voice.amr", &file, 0.75);
-    assert_same(&file, &piped);
-    forget(&file);
-    forget(&piped);
-}
-
-static void raw_samples(void **state)
-{
-    static const struct {
-        const char *name, *how, *format;
-        int rate, channels;
-        double least;
-    } raw[] = {
-        {"raw.s16", "-f s16le", "s16le", 16000, 1, 0.9999},
-        {"raw.f32", "-f f32le -ar 48000 -ac 2", "f32le", 48000, 2, 0.999},
-        {"raw.ulaw", "-f mulaw -ar 8000", "mulaw", 8000, 1, 0.9},
-        {"raw.alaw", "-f alaw -ar 8000", "alaw", 8000, 1, 0.9},
-        {"raw.bin", "-f g722", "g722", 16000, 1, 0.98},
-    };
-    oto_media_options o;
-
-    (void)state;
-    for (size_t i = 0; i < OTO_COUNT(raw); i++) {
-        heard file, piped;
-
-        oto_media_defaults(&o);
-        o.raw_pcm = true;
-        o.raw_rate_hz = raw[i].rate;
-        o.raw_channels = raw[i].channels;
-        snprintf(o.raw_format, sizeof o.raw_format, "%s", raw[i].format);
-        assert_true(run("ffmpeg -nostdin -v error -y -i ref.wav %s %s", raw[i].how, raw[i].name));
-        file = hear_with(in_dir(raw[i].name), &o);
-        piped = hear_pipe_with(in_dir(raw[i].name), &o);
-        assert_like_reference(raw[i].name, &file, raw[i].least);
-        assert_same(&file, &piped);
-        forget(&file);
-        forget(&piped);
-    }
-    snprintf(o.raw_format, sizeof o.raw_format, "s17le");
-    assert_int_equal(hear_with(in_dir("raw.s16"), &o).rc, OTO_E_USAGE);
-    snprintf(o.raw_format, sizeof o.raw_format, "s16le");
-    o.raw_channels = 0;
-    assert_int_equal(hear_with(in_dir("raw.s16"), &o).rc, OTO_E_USAGE);
-}
-
-/* 16-bit samples at 16 kHz pass through unchanged, and full scale stays full scale. */
-static void samples_are_exact(void **state)
-{
-    static const int16_t edge[8] = {0, 1, -1, 16384, -16384, 32767, -32768, 256};
-    static const float wild[] = {0.5f, 3, -7, NAN, INFINITY, -INFINITY, 1, -1};
-    static const float tame[] = {0.5f, 1, -1, 0, 1, -1, 1, -1};
-    int16_t many[66];
-    oto_media_options o;
-    heard h;
-
-    (void)state;
-    oto_media_defaults(&o);
-    o.raw_pcm = true;
-    write_bytes("edge.raw", edge, sizeof edge);
-    h = hear_with(in_dir("edge.raw"), &o);
-    assert_int_equal(h.rc, 0);
-    assert_int_equal(h.n, 8);
-    for (int i = 0; i < 8; i++)
-        assert_true(h.pcm[i] == (float)edge[i] / 32768);
-    forget(&h);
-    /* Both channels full: the average stays within [-1, 1]. */
-    o.raw_channels = 2;
-    h = hear_with(in_dir("edge.raw"), &o);
-    assert_int_equal(h.n, 4);
-    for (size_t i = 0; i < h.n; i++)
-        assert_true(fabsf(h.pcm[i] - (float)(edge[2 * i] + edge[2 * i + 1]) / 65536) < 1e-6f);
-    forget(&h);
-    /* Whatever floats hold, samples are numbers in [-1, 1]. */
-    write_bytes("wild.raw", wild, sizeof wild);
-    o.raw_channels = 1;
-    snprintf(o.raw_format, sizeof o.raw_format, "f32le");
-    h = hear_with(in_dir("wild.raw"), &o);
-    assert_int_equal(h.n, OTO_COUNT(wild));
-    for (size_t i = 0; i < h.n; i++)
-        assert_true(h.pcm[i] == tame[i]);
-    forget(&h);
-    snprintf(o.raw_format, sizeof o.raw_format, "s16le");
-    /* More microphones than any arrangement of speakers has names for. */
-    for (int i = 0; i < 33; i++)
-        many[i] = many[i + 33] = (int16_t)(i == 4 ? 16384 : 0);
-    write_bytes("many.raw", many, sizeof many);
-    o.raw_channels = 33;
-    h = hear_with(in_dir("many.raw"), &o);
-    assert_int_equal(h.n, 2);
-    for (size_t i = 0; i < h.n; i++)
-        assert_true(fabsf(h.pcm[i] - 0.5f / 33) < 1e-6f);
-    forget(&h);
-}
-
-static void one_after_another(void **state)
-{
-    static const char *const names[] = {"opus.ogg", "vorbis.ogg", "bare.mp3"};
-
-    (void)state;
-    for (size_t i = 0; i < OTO_COUNT(names); i++) {
-        heard h;
-
-        if (access(in_dir(names[i]), R_OK) != 0)
-            continue;
-        assert_true(run("cat %s %s > twice", names[i], names[i]));
-        h = hear(in_dir("twice"));
-        assert_int_equal(h.rc, 0);
-        assert_true(labs((long)h.n - 2 * (long)n_reference) < 2 * 130 * 16);
-        forget(&h);
-    }
-}
-
-/* ---- what is damaged ---- */
-
-static void truncated_files_give_what_they_hold(void **state)
-{
-    static const char *const names[] = {"plain.wav", "r48000.wav", "mp3.mp3",   "fast.m4a",
-                                        "flac.flac", "video.mov",  "vorbis.ogg"};
-
-    (void)state;
-    for (size_t i = 0; i < OTO_COUNT(names); i++) {
-        heard h;
-
-        /* The index of video.mov comes last: nothing can be read without it. */
-        if (strcmp(names[i], "video.mov") == 0 || access(in_dir(names[i]), R_OK) != 0)
-            continue;
-        assert_true(run("head -c $(($(wc -c <%s) * 6 / 10)) %s > cut", names[i], names[i]));
-        h = hear(in_dir("cut"));
-        if (h.rc != 0 || h.n < n_reference / 2 || h.n > n_reference * 7 / 10)
-            print_error("%s: %zu samples, %s\n", names[i], h.n, h.e.text);
-        assert_int_equal(h.rc, 0);
-        assert_true(h.n > n_reference / 2 && h.n < n_reference * 7 / 10);
-        /* An Ogg file does not say how long it should be. */
-        if (strcmp(names[i], "vorbis.ogg") != 0 &&
-            strstr(h.warning, "truncated: ends at 3.") == NULL)
-            fail_msg("%s: '%s'", names[i], h.warning);
-        forget(&h);
-    }
-}
-
-static void damage_is_counted(void **state)
-{
-    char buf[200];
-    FILE *f;
-    heard h;
-    long size;
-
-    (void)state;
-    if (!run("cp fast.m4a hurt.m4a"))
-        skip();
-    f = fopen(in_dir("hurt.m4a"), "r+b");
-    assert_non_null(f);
-    fseek(f, 0, SEEK_END);
-    size = ftell(f);
-    memset(buf, 0xff, sizeof buf);
-    for (int i = 0; i < 4; i++) {
-        fseek(f, size * (4 + i) / 10, SEEK_SET);
-        fwrite(buf, 1, sizeof buf, f);
-    }
-    fclose(f);
-    h = hear(in_dir("hurt.m4a"));
-    assert_int_equal(h.rc, 0);
-    assert_true(h.n > n_reference / 2);
-    assert_non_null(strstr(h.warning, "corrupt packet"));
-    forget(&h);
-}
-
-static void assert_refused(const char *name, int code, const char *reason)
-{
-    const heard h = hear(in_dir(name));
-
-    if (h.rc != code || strstr(h.e.text, reason) == NULL)
-        print_error("%s: %d '%s', expected %d '%s'\n", name, h.rc, h.e.text, code, reason);
-    assert_int_equal(h.rc, code);
-    assert_int_equal(h.e.code, code);
-    assert_non_null(strstr(h.e.text, reason));
-    assert_non_null(strstr(h.e.text, name)); /* which file */
-    assert_null(strchr(h.e.text, '\n'));
-}
-
-static void other_things_are_refused(void **state)
-{
-    static const char letter[] = "Dear reader,\nthis is a letter and not a recording.\n";
-    char noise[20000];
-    uint32_t x = 1;
-
-    (void)state;
-    for (size_t i = 0; i < sizeof noise; i++) {
-        x = x * 1664525u + 1013904223u;
-        noise[i] = (char)(x >> 24);
-    }
-    assert_true(run("mkdir -p folder"));
-    write_bytes("empty.wav", "", 0);
-    write_bytes("letter.txt", letter, sizeof letter - 1);
-    write_bytes("letter.wav", letter, sizeof letter - 1);
-    write_bytes("letter.flac", letter, sizeof letter - 1);
-    write_bytes("letter", letter, sizeof letter - 1);
-    write_bytes("words.srt", "1\n00:00:01,000 --> 00:00:02,000\nWords\n", 38);
-    write_bytes("noise.bin", noise, sizeof noise);
-    write_bytes("one.wav", "\1", 1);
-    memset(noise, 0, sizeof noise);
-    write_bytes("zeros.mp3", noise, sizeof noise);
-    assert_true(run("head -c 30 plain.wav > header.wav"));
-    assert_true(run("head -c 78 plain.wav > silent.wav"));
-    assert_refused("nosuch.wav", OTO_E_NOT_FOUND, "No such file");
-    assert_refused("plain.wav/below", OTO_E_NOT_FOUND, "Not a directory");
-    assert_refused("folder", OTO_E_INPUT, "folder");
-    assert_refused("empty.wav", OTO_E_INPUT, "0 bytes");
-    assert_refused("letter.txt", OTO_E_NO_AUDIO, "a text");
-    assert_refused("letter.wav", OTO_E_NO_AUDIO, "a text");
-    assert_refused("letter.flac", OTO_E_NO_AUDIO, "a text");
-    assert_refused("letter", OTO_E_NO_AUDIO, "a text");
-    assert_refused("words.srt", OTO_E_NO_AUDIO, "a text");
-    assert_refused("noise.bin", OTO_E_INPUT, "corrupt");
-    assert_refused("one.wav", OTO_E_INPUT, "corrupt");
-    assert_refused("zeros.mp3", OTO_E_INPUT, "corrupt");
-    assert_refused("header.wav", OTO_E_INPUT, "corrupt");
-    assert_refused("silent.wav", OTO_E_NO_AUDIO, "no samples");
-    if (run("head -c 9000 aac.m4a > noindex.m4a"))
-        assert_refused("noindex.m4a", OTO_E_INPUT, "moov");
-}
-
-static void pictures_and_films_without_sound(void **state)
-{
-    static const char *const pictures[] = {"p.png", "p.jpg", "p.gif", "p.bmp", "p.webp", "p.tiff"};
-    const char *test = "ffmpeg -nostdin -v error -y -f lavfi -i testsrc=s=64x64:r=5:d=2";
-    heard h;
-
-    (void)state;
-    for (size_t i = 0; i < OTO_COUNT(pictures); i++)
-        if (run("%s -frames:v 1 %s", test, pictures[i]))
-            assert_refused(pictures[i], OTO_E_NO_AUDIO, "a picture");
-    assert_true(run("cp p.png mask.mp3"));
-    assert_refused("mask.mp3", OTO_E_NO_AUDIO, "a picture");
-    h = hear_pipe(in_dir("p.png"));
-    assert_int_equal(h.rc, OTO_E_NO_AUDIO);
-    assert_string_equal(h.e.text, "standard input: a picture (png), no audio track");
-    assert_true(run("%s -c:v mpeg4 one.mp4", test));
-    assert_refused("one.mp4", OTO_E_NO_AUDIO, "no audio track (1 video stream)");
-    assert_true(run("%s -map 0 -map 0 -c:v mpeg4 two.mkv", test));
-    assert_refused("two.mkv", OTO_E_NO_AUDIO, "no audio track (2 video streams)");
 }
 
 static void unreadable(void **state)
@@ -554,22 +31,6 @@ static void unreadable(void **state)
         assert_int_equal(seteuid(0), 0);
     assert_int_equal(h.rc, OTO_E_DENIED);
     assert_non_null(strstr(h.e.text, "secret.wav: Permission denied"));
-}
-
-/* A playlist may name any file of the machine: none is opened. */
-static void playlists_lead_nowhere(void **state)
-{
-    char text[600];
-
-    (void)state;
-    snprintf(text, sizeof text,
-             "#EXTM3U\n#EXT-X-TARGETDURATION:6\n#EXTINF:6,\n%s\n#EXT-X-ENDLIST\n",
-             in_dir("plain.wav"));
-    write_bytes("list.m3u8", text, strlen(text));
-    assert_refused("list.m3u8", OTO_E_NO_AUDIO, "a text");
-    snprintf(text, sizeof text, "ffconcat version 1.0\nfile plain.wav\n");
-    write_bytes("list.ffconcat", text, strlen(text));
-    assert_refused("list.ffconcat", OTO_E_NO_AUDIO, "a text");
 }
 
 static void long_names_keep_their_end(void **state)
@@ -631,9 +92,8 @@ static void a_killed_child_is_an_error(void **state)
     assert_int_equal(kill(m->pid, SIGSEGV), 0);
     h = (heard){0};
     drain_media(m, &h);
-    /* A sanitizer turns the signal into an exit. */
-    assert_int_equal(h.rc, INSTRUMENTED ? h.rc : OTO_E_INPUT);
-    assert_true(h.rc < 0);
+    assert_int_equal(h.rc, OTO_E_INPUT);
+    assert_non_null(strstr(h.e.text, "standard input: the decoder crashed (Segmentation fault)"));
     close(writer);
     forget(&h);
     alarm(0);
@@ -767,9 +227,9 @@ static void memory_is_limited(void **state)
     oto_media_defaults(&o);
     o.address_space_bytes = 4096;
     malloc_trim(0); /* what the heap has in store costs no address space */
-    h = hear_with(in_dir("plain.wav"), &o);
+    h = hear_with(in_dir("ref.wav"), &o);
     assert_int_equal(h.rc, OTO_E_LIMIT);
-    assert_non_null(strstr(h.e.text, "plain.wav: "));
+    assert_non_null(strstr(h.e.text, "ref.wav: "));
     assert_non_null(strstr(h.e.text, "memory limit"));
 }
 
@@ -777,13 +237,16 @@ static void memory_is_limited(void **state)
 
 static void nothing_is_left_behind(void **state)
 {
-    static const char *const names[] = {"plain.wav", "letter.txt", "nosuch.wav", "empty.wav",
+    static const char *const names[] = {"ref.wav", "letter.txt", "nosuch.wav", "empty.wav",
                                         "p.png"};
     oto_media_options o;
     const int before = count_fds();
 
     (void)state;
     oto_media_defaults(&o);
+    write_bytes("letter.txt", "Dear reader,\n", 13);
+    write_bytes("empty.wav", "", 0);
+    assert_true(run("ffmpeg -nostdin -v error -f lavfi -i color=s=64x64 -frames:v 1 p.png"));
     for (int i = 0; i < 50; i++) {
         oto_media *m = NULL;
         float some[100];
@@ -839,7 +302,7 @@ static void *hear_many(void *arg)
 
     *same = true;
     for (int i = 0; i < 4; i++) {
-        heard h = hear(in_dir("plain.wav"));
+        heard h = hear(in_dir("ref.wav"));
 
         *same = *same && h.rc == 0 && h.n == n_reference &&
                 memcmp(h.pcm, reference, h.n * sizeof *h.pcm) == 0;
@@ -854,7 +317,7 @@ static void many_threads_at_once(void **state)
     bool same[4];
 
     (void)state;
-    (void)in_dir("plain.wav");
+    (void)in_dir("ref.wav");
     for (size_t i = 0; i < OTO_COUNT(threads); i++)
         assert_int_equal(pthread_create(&threads[i], NULL, hear_many, &same[i]), 0);
     for (size_t i = 0; i < OTO_COUNT(threads); i++) {
@@ -863,60 +326,10 @@ static void many_threads_at_once(void **state)
     }
 }
 
-static void versions(void **state)
-{
-    (void)state;
-    assert_non_null(strstr(oto_media_versions(), "libavformat"));
-}
-
-/* ---- set-up ---- */
-
-static int set_up(void **state)
-{
-    static int16_t samples[MAX_SAMPLES];
-    FILE *f;
-
-    (void)state;
-    if (mkdtemp(dir) == NULL)
-        return -1;
-    if (!run("ffmpeg -nostdin -v error -i " OTO_SOURCE_DIR
-             "/tests/data/en/prompts.ogg -ar 16000 -ac 1 -t %d ref.wav && "
-             "ffmpeg -nostdin -v error -i ref.wav -f s16le ref.s16",
-             REFERENCE_S))
-        return -1;
-    f = fopen(in_dir("ref.s16"), "rb");
-    if (f == NULL)
-        return -1;
-    n_reference = fread(samples, sizeof *samples, MAX_SAMPLES, f);
-    fclose(f);
-    for (size_t i = 0; i < n_reference; i++)
-        reference[i] = (float)samples[i] / 32768;
-    return n_reference == REFERENCE_S * OTO_SAMPLE_RATE ? 0 : -1;
-}
-
-static int tear_down(void **state)
-{
-    char command[100];
-
-    (void)state;
-    snprintf(command, sizeof command, "rm -rf %s", dir);
-    return system(command);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_format_from_file_and_pipe),
-        cmocka_unit_test(amr),
-        cmocka_unit_test(raw_samples),
-        cmocka_unit_test(samples_are_exact),
-        cmocka_unit_test(one_after_another),
-        cmocka_unit_test(truncated_files_give_what_they_hold),
-        cmocka_unit_test(damage_is_counted),
-        cmocka_unit_test(other_things_are_refused),
-        cmocka_unit_test(pictures_and_films_without_sound),
         cmocka_unit_test(unreadable),
-        cmocka_unit_test(playlists_lead_nowhere),
         cmocka_unit_test(long_names_keep_their_end),
         cmocka_unit_test(a_killed_child_is_an_error),
         cmocka_unit_test(closing_early_ends_the_child),
@@ -927,12 +340,7 @@ int main(void)
         cmocka_unit_test(nothing_is_left_behind),
         cmocka_unit_test(length_costs_no_memory),
         cmocka_unit_test(many_threads_at_once),
-        cmocka_unit_test(versions),
     };
 
-    if (system("ffmpeg -version >/dev/null 2>&1") != 0) {
-        printf("skipped: no ffmpeg to make recordings with\n");
-        return 77;
-    }
-    return cmocka_run_group_tests(tests, set_up, tear_down);
+    return have_ffmpeg() ? cmocka_run_group_tests(tests, set_up, tear_down) : 77;
 }
