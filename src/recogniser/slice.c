@@ -17,6 +17,9 @@
 #define PAD (200 * OTO_MS)
 /* A longer silence between two padded segments is dropped. */
 #define KEEP_GAP (600 * OTO_MS)
+/* A recording that fits into one window loses only silence longer than this: with the room it was
+ * spoken in the model hears it as it would without VAD. */
+#define BRIDGE (2000 * OTO_MS)
 /* The quietest point is looked for in the last third of a full window, as the mean over SMOOTH
  * hops: a pause between words, not the closure of a plosive. */
 #define HOP    (10 * OTO_MS)
@@ -37,6 +40,7 @@ struct oto_slicer {
     int64_t heard; /* samples pushed */
     int64_t taken; /* everything before this was put into a window or left out */
     bool all;      /* no VAD: the tail is speech as well */
+    bool emitted;  /* a window is complete */
 };
 
 size_t oto_slicer_bytes(int64_t ring)
@@ -64,7 +68,7 @@ void oto_slicer_start(oto_slicer *s, oto_batch *b, int64_t max_window)
     s->w = NULL;
     s->max_window = max_window;
     s->heard = s->taken = 0;
-    s->all = false;
+    s->all = s->emitted = false;
 }
 
 void oto_slicer_audio(oto_slicer *s, const float *pcm, size_t n)
@@ -158,6 +162,7 @@ static double mean_energy(const oto_slicer *s, int64_t from, int64_t to)
 static int emit(oto_slicer *s, oto_err *e)
 {
     s->w = NULL;
+    s->emitted = true;
     return oto_batch_close(s->batch, e);
 }
 
@@ -259,10 +264,39 @@ int oto_slicer_all(oto_slicer *s, oto_err *e)
     return 0;
 }
 
+/* Fills the only window of a short recording again, with the silence in and around its speech. */
+static int bridge(oto_slicer *s, oto_err *e)
+{
+    oto_piece pieces[OTO_MAX_PIECES];
+    oto_window *w = s->w;
+    const int n = w->n_pieces;
+    const oto_piece *last = &w->pieces[n - 1];
+    const int64_t speech_end = last->at + w->speech_end - last->in_window;
+
+    memcpy(pieces, w->pieces, (size_t)n * sizeof *pieces);
+    w->n = 0;
+    w->n_pieces = 0;
+    s->taken = 0;
+    for (int i = 0; i < n; i++) {
+        const int64_t from = pieces[i].at - s->taken <= BRIDGE ? s->taken : pieces[i].at;
+        int64_t to = pieces[i].at + pieces[i].n;
+        int rc;
+
+        if (i == n - 1 && s->heard - to <= BRIDGE)
+            to = s->heard;
+        if ((rc = append(s, from, to, OTO_MIN(to, speech_end), e)) != 0)
+            return rc;
+    }
+    return 0;
+}
+
 int oto_slicer_finish(oto_slicer *s, oto_err *e)
 {
     int rc;
 
+    if (s->w != NULL && !s->all && !s->emitted && s->heard <= OTO_MIN(s->max_window, s->ring_n) &&
+        (rc = bridge(s, e)) != 0)
+        return rc;
     if (s->all && s->heard > s->taken && (rc = append(s, s->taken, s->heard, s->heard, e)) != 0)
         return rc;
     return s->w != NULL ? emit(s, e) : 0;

@@ -139,6 +139,7 @@ static void test_short_gap_is_kept(void **state)
     push(s, 10000);
     speech(s, 1000, 3000);
     speech(s, 3800, 6000);
+    push(s, 30000);
     assert_int_equal(oto_slicer_finish(s, NULL), 0);
     assert_int_equal(batch.n, 1);
     assert_int_equal(batch.windows[0].n_pieces, 1);
@@ -156,12 +157,33 @@ static void test_long_silence_is_dropped(void **state)
     (void)state;
     push(s, 10000);
     speech(s, 1000, 3000);
-    push(s, 20000);
+    push(s, 30000);
     speech(s, 25000, 27000);
     assert_int_equal(oto_slicer_finish(s, NULL), 0);
     assert_int_equal(batch.n, 1);
     assert_int_equal(batch.windows[0].n_pieces, 2);
     assert_int_equal(batch.windows[0].n, 4000 * OTO_MS + 4 * PAD);
+    check_windows();
+    end(a);
+}
+
+static void test_short_recording_keeps_its_room(void **state)
+{
+    oto_arena *a;
+    oto_slicer *s = begin(&a);
+
+    (void)state;
+    push(s, 20000);
+    speech(s, 1500, 3000);
+    speech(s, 4500, 6000);
+    speech(s, 15000, 18500);
+    assert_int_equal(oto_slicer_finish(s, NULL), 0);
+    assert_int_equal(batch.n, 1);
+    assert_int_equal(batch.windows[0].n_pieces, 2);
+    assert_int_equal(batch.windows[0].pieces[0].at, 0);
+    assert_int_equal(batch.windows[0].pieces[0].n, 6000 * OTO_MS + PAD);
+    assert_int_equal(batch.windows[0].pieces[1].at, 15000 * OTO_MS - PAD);
+    assert_int_equal(batch.windows[0].pieces[1].n, 5000 * OTO_MS + PAD);
     check_windows();
     end(a);
 }
@@ -315,6 +337,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_short_gap_is_kept),
         cmocka_unit_test(test_long_silence_is_dropped),
+        cmocka_unit_test(test_short_recording_keeps_its_room),
         cmocka_unit_test(test_no_speech_no_window),
         cmocka_unit_test(test_segments_fill_windows),
         cmocka_unit_test(test_long_speech_is_cut_where_quiet),
