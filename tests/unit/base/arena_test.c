@@ -6,7 +6,7 @@
 
 static oto_arena *make(size_t cap)
 {
-    oto_arena *a;
+    oto_arena *a = NULL;
     oto_err e;
     assert_int_equal(oto_arena_new("test", cap, &a, &e), 0);
     return a;

@@ -67,7 +67,7 @@ static void push(oto_slicer *s, int64_t ms)
 
 static oto_slicer *begin(oto_arena **a)
 {
-    oto_slicer *s;
+    oto_slicer *s = NULL;
 
     memset(&batch, 0, sizeof batch);
     dip_from = dip_to = 0;
