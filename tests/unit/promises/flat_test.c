@@ -31,7 +31,7 @@ static volatile bool watching;
 static volatile int calls;
 static void *volatile where[16];
 
-static void seen(void *from)
+static __attribute__((unused)) void seen(void *from)
 {
     if (!watching)
         return;
