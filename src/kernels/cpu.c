@@ -3,6 +3,9 @@
 
 #include <stdlib.h>
 #include <string.h>
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
 #if defined(__aarch64__)
 #include <sys/auxv.h>
 #ifndef HWCAP_ASIMDDP
@@ -17,9 +20,17 @@ static char features[256];
 /* The builtin also asks XGETBV, so that registers the system does not save are not reported. */
 #define HAS(f) (__builtin_cpu_supports(f) != 0)
 
+/* Not every Clang's builtin knows this one. It works on the registers of AVX. */
+static bool has_f16c(void)
+{
+    unsigned a, b, c, d;
+
+    return HAS("avx") && __get_cpuid(1, &a, &b, &c, &d) != 0 && (c & bit_F16C) != 0;
+}
+
 static bool has_avx2(void)
 {
-    return HAS("avx2") && HAS("fma") && HAS("f16c");
+    return HAS("avx2") && HAS("fma") && has_f16c();
 }
 
 static bool has_avx512(void)
@@ -121,7 +132,7 @@ const char *oto_cpu_features(void)
     ADD("avx");
     ADD("avx2");
     ADD("fma");
-    ADD("f16c");
+    add_feature("f16c", has_f16c());
     ADD("avx512f");
     ADD("avx512bw");
     ADD("avx512dq");
