@@ -33,9 +33,10 @@
 struct oto_recogniser {
     oto_recogniser_options o;
     oto_pool *pool;
-    oto_arena *state; /* the model's */
-    oto_arena *fixed; /* buffers and ring */
-    oto_arena *job;   /* what one job opens: decoder, VAD */
+    oto_pool *vad_pool; /* of the calling thread alone: too little work to share */
+    oto_arena *state;   /* the model's */
+    oto_arena *fixed;   /* buffers and ring */
+    oto_arena *job;     /* what one job opens: decoder, VAD */
     oto_asr *asr;
     oto_batch *batch;
     oto_slicer *slicer;
@@ -118,6 +119,7 @@ static int make(oto_recogniser *r, oto_err *e)
 
     /* The model's own figure and a page for what lies between its blocks. */
     if ((rc = oto_pool_new(o->threads, OTO_POOL_SCRATCH_BYTES, &r->pool, e)) != 0 ||
+        (rc = oto_pool_new(1, OTO_POOL_SCRATCH_BYTES, &r->vad_pool, e)) != 0 ||
         (rc = oto_arena_new("recogniser", oto_asr_bytes(o->asr, o->batch, o->max_beam) + 4096,
                             &r->state, e)) != 0 ||
         (rc = oto_asr_new(o->asr, o->batch, o->max_beam, r->pool, r->state, &r->asr, e)) != 0 ||
@@ -162,6 +164,7 @@ void oto_recogniser_free(oto_recogniser *r)
     oto_arena_free(r->job);
     oto_arena_free(r->fixed);
     oto_arena_free(r->state);
+    oto_pool_free(r->vad_pool);
     oto_pool_free(r->pool);
     free(r);
 }
@@ -374,7 +377,7 @@ int oto_recogniser_run(oto_recogniser *r, const char *path, const oto_job_option
     oto_arena_reset(r->job);
     oto_batch_start(r->batch, &batch);
     oto_slicer_start(r->slicer, r->batch, (int64_t)o->max_window_ms * OTO_MS);
-    if (!o->no_vad && r->o.vad != NULL && (rc = open_vad(&j, r->o.vad, r->pool, e)) != 0)
+    if (!o->no_vad && r->o.vad != NULL && (rc = open_vad(&j, r->o.vad, r->vad_pool, e)) != 0)
         return rc;
     if ((rc = open_media(&j, path, e)) != 0)
         return rc;
