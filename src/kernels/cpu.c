@@ -64,6 +64,7 @@ static const struct {
 #if defined(__x86_64__)
     {&oto_kernels_avx512bf16, has_avx512bf16},
     {&oto_kernels_avx512, has_avx512},
+    {&oto_kernels_avx2, has_avx2},
 #endif
 #if defined(__aarch64__)
     {&oto_kernels_neon, has_neon},

@@ -66,6 +66,11 @@ typedef struct oto_kernels_impl {
                       size_t lane_stride, int n_keys, float *out);
 } oto_kernels_impl;
 
+/* GELU: x Φ(x) = max(x, 0) - f(|x|) with f(z) = z/2 erfc(z/√2) on [0, 5.5] in 16 pieces around
+ * multiples of 5.5/15.5, each a polynomial of degree 4 (Chebyshev nodes) in the distance from its
+ * centre, counted in those multiples; [power][piece]; |error| ≤ 3e-7. */
+extern const float oto_gelu_table[5][16];
+
 extern const oto_kernels oto_kernels_scalar, oto_kernels_avx2, oto_kernels_avx512,
     oto_kernels_avx512bf16, oto_kernels_neon;
 
