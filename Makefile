@@ -55,8 +55,9 @@ test:
 	@scripts/deps.sh build test
 	@$(MAKE) --no-print-directory release asan
 	@$(MAKE) --no-print-directory testdata venv models
-	ctest --test-dir build/release -j $(JOBS) --output-on-failure
-	ctest --test-dir build/asan -j $(JOBS) --output-on-failure
+	@status=0; for build in release asan; do \
+		ctest --test-dir build/$$build -j $(JOBS) --output-on-failure || status=1; \
+	done; exit $$status
 
 ## install: PREFIX=DIR
 install: release
