@@ -29,7 +29,7 @@ def test_speech_without_a_pause_is_not_lost(data, models, tmp_path):
     path = str(tmp_path / "tight.wav")
     shrink = "silenceremove=stop_periods=-1:stop_duration=0.15:stop_threshold=-45dB"
     subprocess.run(
-        ["ffmpeg", "-nostdin", "-v", "error", "-i", os.path.join(data, "en.wav"), "-t", "180", "-af", shrink, path],
+        ["ffmpeg", "-nostdin", "-v", "error", "-t", "180", "-i", os.path.join(data, "en.wav"), "-af", shrink, path],
         check=True,
     )
     spoken = []
