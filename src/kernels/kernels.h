@@ -45,9 +45,9 @@ void oto_mat_row(const oto_mat *w, int row, float *out);
 /* ---- the CPU (cpu.c) ---------------------------------------------------------------------------
  */
 
-/* Text names of the tables in order of preference, best first: "avx512bf16", "avx512"
- * (F/BW/DQ/VL/VNNI), "avx2" (AVX2/FMA/F16C), "neon", "scalar". OTOLITH_CPU=name forces one; an
- * unknown or unsupported name is an error. */
+/* Text names of the tables in order of preference, best first: "avx512bf16" (not on Intel, whose
+ * instruction is slow), "avx512" (F/BW/DQ/VL/VNNI), "avx2" (AVX2/FMA/F16C), "neon", "scalar".
+ * OTOLITH_CPU=name forces one; an unknown or unsupported name is an error. */
 int oto_cpu_init(oto_err *e) OTO_CHECK; /* once, at start-up; later calls do nothing */
 const char *oto_cpu_table(void);
 /* "avx2 fma f16c avx512f … amx": what the CPU offers, for --version. */

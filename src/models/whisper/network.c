@@ -224,7 +224,10 @@ void oto_whisper_encode(oto_whisper_state *s, int window, const float *mel)
         const whisper_layer *l = &m->enc[i];
         norm(s, &l->ln1, FRAMES);
         linear(s, &l->qkv, s->h, FRAMES, OTO_ACT_NONE, NULL, s->big);
-        oto_attention_full(s->pool, s->big, FRAMES, m->dims.n_heads, m->kv_type, SCALE, s->h);
+        /* f32 also beside int8 products: where bf16 has no fast instruction it costs no more, and
+         * its rounding shows in the words. */
+        oto_attention_full(s->pool, s->big, FRAMES, m->dims.n_heads,
+                           m->dims.compute == OTO_COMPUTE_BF16 ? OTO_BF16 : OTO_F32, SCALE, s->h);
         linear(s, &l->out, s->h, FRAMES, OTO_ACT_NONE, s->x, s->x);
         feed_forward(s, l, FRAMES);
     }

@@ -18,12 +18,13 @@
 #include "models/family.h"
 #include "models/whisper/whisper.h"
 
-#define OTO_WHISPER_MAX_LAYERS   64
-#define OTO_WHISPER_MAX_WIDTH    8192
-#define OTO_WHISPER_MAX_MELS     1024
-#define OTO_WHISPER_MAX_VOCAB    200000
-#define OTO_WHISPER_MULTILINGUAL 51865 /* smallest such vocabulary, as openai-whisper tells them   \
-                                        */
+#define OTO_WHISPER_MAX_LAYERS 64
+#define OTO_WHISPER_MAX_WIDTH  8192
+#define OTO_WHISPER_MAX_MELS   1024
+#define OTO_WHISPER_MAX_VOCAB  200000
+#define OTO_WHISPER_MULTILINGUAL                                                                   \
+    51865 /* smallest such vocabulary, as openai-whisper tells them                                \
+           */
 #define OTO_WHISPER_HEAD 64
 /* What every Whisper vocabulary has behind its text: eot, sot, languages, translate, transcribe,
  * sot_lm, sot_prev, no_speech, no_timestamps, and 0.00 … 30.00 s. */
@@ -55,7 +56,7 @@ struct oto_whisper {
     whisper_layer *enc, *dec;       /* [n_layers_enc], [n_layers_dec] */
     whisper_norm enc_ln, dec_ln;
     oto_mat tok;
-    oto_dtype kv_type; /* of keys and values, and of the encoder's attention */
+    oto_dtype kv_type; /* of keys and values in the decoder */
 };
 
 /* The type of matrices (conv: of the convolutions) in a file of this precision. */
