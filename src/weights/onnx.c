@@ -13,6 +13,7 @@
  * "/encoder/in_linear1/linear/MatMul_output_0" -> "encoder.in_linear1.linear.weight.T". */
 #include "weights/formats.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -96,11 +97,10 @@ typedef struct {
 
 static void add_dim(proto_tensor *t, uint64_t v)
 {
-    if (t->rank == OTO_MAX_RANK || v > INT64_MAX) {
+    if (t->rank == OTO_MAX_RANK)
         t->too_deep = true;
-        return;
-    }
-    t->dim[t->rank++] = (int64_t)v;
+    else
+        t->dim[t->rank++] = v > INT64_MAX ? -1 : (int64_t)v; /* refused with the size */
 }
 
 static bool read_tensor(oto_slice s, proto_tensor *t)
@@ -210,8 +210,8 @@ static int name_product(oto_weights *w, oto_slice s, oto_err *e)
     }
     if (r.bad)
         return broken(w, "a node", e);
-    if (!slice_is(op, "MatMul") || n_inputs < 2 || input[1].n >= sizeof target ||
-        !layer_name(output, alias, sizeof alias))
+    if (!slice_is(op, "MatMul") || n_inputs < 2 || input[1].p == NULL ||
+        input[1].n >= sizeof target || !layer_name(output, alias, sizeof alias))
         return 0;
     memcpy(target, input[1].p, input[1].n);
     target[input[1].n] = '\0';
@@ -242,6 +242,11 @@ static int read_graph(oto_weights *w, oto_slice graph, oto_err *e)
 
 /* ---- am.mvn: kaldi's text form ---- */
 
+static bool is_space(char c)
+{
+    return c == ' ' || c == '\t' || c == '\r' || c == '\n';
+}
+
 /* The numbers between "[" and "]" behind `tag` and its "<LearnRateCoef> 0". */
 static int read_vector(oto_weights *w, oto_slice text, const char *tag, const char *key, oto_err *e)
 {
@@ -259,9 +264,9 @@ static int read_vector(oto_weights *w, oto_slice text, const char *tag, const ch
         char number[MAX_NUMBER], *stop;
         size_t len = 0;
 
-        while (p < end && strchr(" \t\r\n", *p) != NULL && *p != '\0')
+        while (p < end && is_space(*p))
             p++;
-        while (p + len < end && strchr(" \t\r\n", p[len]) == NULL && len < sizeof number - 1)
+        while (p + len < end && !is_space(p[len]) && len < sizeof number - 1)
             len++;
         if (len == 0)
             break;
@@ -271,10 +276,11 @@ static int read_vector(oto_weights *w, oto_slice text, const char *tag, const ch
         if (n == MAX_CMVN)
             return oto_weights_fail(w, e, OTO_E_INPUT, "am.mvn: more than %d values of %s",
                                     MAX_CMVN, tag);
-        v[n++] = strtof(number, &stop);
-        if (*stop != '\0')
+        v[n] = strtof(number, &stop);
+        if (stop != number + len || !isfinite(v[n]))
             return oto_weights_fail(w, e, OTO_E_INPUT, "am.mvn: %s holds what is not a number",
                                     tag);
+        n++;
     }
     if (n == 0)
         return oto_weights_fail(w, e, OTO_E_INPUT, "am.mvn: %s is empty", tag);

@@ -129,6 +129,82 @@ def make_ggml():
     put("ggml", "short", ggml(t)[:-10])
 
 
+# ---- ONNX and am.mvn
+
+def varint(v):
+    out = b""
+    while v > 127:
+        out += bytes([v & 127 | 128])
+        v >>= 7
+    return out + bytes([v])
+
+
+def number(field, v):
+    return varint(field << 3) + varint(v)
+
+
+def block(field, data):
+    data = data.encode() if isinstance(data, str) else data
+    return varint(field << 3 | 2) + varint(len(data)) + data
+
+
+def onnx_tensor(name, dims, raw, kind=1, packed=False, data_field=9, more=b""):
+    shape = block(1, b"".join(varint(d) for d in dims)) if packed else b"".join(number(1, d) for d in dims)
+    return block(5, shape + number(2, kind) + block(8, name) + block(data_field, raw) + more)
+
+
+def onnx_node(kind, inputs, outputs):
+    return block(1, b"".join(block(1, i) for i in inputs) + b"".join(block(2, o) for o in outputs) + block(4, kind))
+
+
+def onnx(parts, before=b""):
+    return number(1, 7) + block(2, "pytorch") + before + block(7, b"".join(parts))
+
+
+def mvn(shift="-1.5 2e1", scale="0.5 0.25"):
+    return (f"<Nnet> \n<Splice> 2 2 \n[ 0 ]\n<AddShift> 2 2 \n<LearnRateCoef> 0 [ {shift} ]\n"
+            f"<Rescale> 2 2 \n<LearnRateCoef> 0 [ {scale} ]\n</Nnet>\n").encode()
+
+
+def onnx_folder(main, text=mvn(), flags=1):
+    return struct.pack("<BH", flags, len(text)) + text + main
+
+
+def make_onnx():
+    f32 = lambda n: struct.pack(f"<{n}f", *[i / 8 for i in range(n)])
+    product = onnx_node("MatMul", ["x", "onnx::MatMul_1"], ["/encoder/in/linear/MatMul_output_0"])
+    matrix = onnx_tensor("onnx::MatMul_1", (2, 3), f32(6))
+    parts = [product, onnx_node("Relu", ["a"], ["b"]), block(2, "main_graph"), matrix,
+             onnx_tensor("encoder.fsmn.0.fsmn_block.conv_left.weight", (2, 1, 2, 1), f32(4), packed=True),
+             onnx_tensor("bias", (3,), f32(3), data_field=4), onnx_tensor("shape", (1,), bytes(8), kind=7),
+             onnx_tensor("scalar", (), f32(1)), onnx_tensor("none", (0, 4), b"")]
+    good = onnx(parts, number(5, 3) + varint(9 << 3 | 1) + bytes(8) + varint(10 << 3 | 5) + bytes(4))
+    put("onnx", "all", onnx_folder(good))
+    put("onnx", "no_mvn", onnx_folder(good, b"", 0))
+    put("onnx", "empty_mvn", onnx_folder(good, b""))
+    put("onnx", "no_rescale", onnx_folder(good, mvn().split(b"<Rescale>")[0]))
+    put("onnx", "open_bracket", onnx_folder(good, mvn()[:-15]))
+    put("onnx", "bad_number", onnx_folder(good, mvn(shift="1 2x")))
+    put("onnx", "infinite", onnx_folder(good, mvn(scale="1 inf")))
+    put("onnx", "zero_byte", onnx_folder(good, mvn(scale="1 2\0 3")))
+    put("onnx", "no_numbers", onnx_folder(good, mvn(shift="")))
+    put("onnx", "no_graph", onnx_folder(number(1, 7) + block(2, "pytorch")))
+    put("onnx", "twice", onnx_folder(onnx([matrix, matrix])))
+    put("onnx", "same_layer", onnx_folder(onnx([product, product, matrix])))
+    put("onnx", "no_input", onnx_folder(onnx([onnx_node("MatMul", ["x", ""], ["/a/MatMul_output_0"]), matrix])))
+    put("onnx", "number_input", onnx_folder(onnx([block(1, block(1, "x") + number(1, 5) + block(
+        2, "/a/MatMul_output_0") + block(4, "MatMul")), matrix])))
+    put("onnx", "five_dims", onnx_folder(onnx([onnx_tensor("w", (1, 1, 1, 1, 1), f32(1))])))
+    put("onnx", "huge_dims", onnx_folder(onnx([onnx_tensor("w", (1 << 62, 1 << 62), f32(1))])))
+    put("onnx", "negative_dim", onnx_folder(onnx([onnx_tensor("w", ((1 << 64) - 1,), f32(1))])))
+    put("onnx", "wrong_size", onnx_folder(onnx([onnx_tensor("w", (3,), f32(2))])))
+    put("onnx", "external", onnx_folder(onnx([onnx_tensor("w", (1,), f32(1), more=number(14, 1))])))
+    put("onnx", "no_name", onnx_folder(onnx([block(5, number(1, 1) + number(2, 1) + block(9, f32(1)))])))
+    put("onnx", "group", onnx_folder(onnx(parts) + b"\x1b"))
+    put("onnx", "endless_varint", onnx_folder(onnx(parts) + b"\x08" + b"\xff" * 11))
+    put("onnx", "short", onnx_folder(onnx(parts)[:-10]))
+
+
 # ---- tokens
 
 def tokens(words, text, flags):
@@ -183,4 +259,5 @@ make_gguf()
 make_media()
 make_ct2()
 make_ggml()
+make_onnx()
 make_tokens()

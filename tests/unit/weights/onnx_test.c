@@ -1,0 +1,228 @@
+#include "weights/onnx.c"
+
+#include "files.h"
+
+/* Seeds are those of onnx_fuzz.c: flags, length of am.mvn, am.mvn, model.onnx. */
+typedef struct {
+    char *p; /* the whole seed */
+    oto_slice main;
+    oto_side_file side;
+    size_t n_side;
+} seed;
+
+static seed load(const char *name)
+{
+    char path[100];
+    size_t n;
+    seed s;
+    snprintf(path, sizeof path, "onnx/%s", name);
+    s.p = load_seed(path, &n);
+    const size_t text = (size_t)(uint8_t)s.p[1] | (size_t)(uint8_t)s.p[2] << 8;
+    s.n_side = s.p[0] & 1;
+    s.side = (oto_side_file){"am.mvn", {s.p + 3, text}};
+    s.main = (oto_slice){s.p + 3 + text, n - 3 - text};
+    return s;
+}
+
+static int parse(const seed *s, oto_weights **w, oto_err *e)
+{
+    return oto_weights_parse(&oto_format_onnx, "input", s->main, &s->side, s->n_side, w, e);
+}
+
+static void reads_tensors_layers_and_statistics(void **state)
+{
+    (void)state;
+    oto_weights *w;
+    const oto_tensor *t, *same;
+    double v;
+    seed s = load("all");
+    ASSERT_OK(parse(&s, &w, e_));
+    assert_string_equal(oto_weights_format(w), "onnx");
+    /* indices of the graph are not weights */
+    assert_int_equal(oto_weights_count(w), 5);
+    assert_null(oto_weights_find(w, "shape"));
+    ASSERT_OK(oto_weights_need(w, "onnx::MatMul_1", OTO_T_F32, 2, (int64_t[]){2, 3}, &t, e_));
+    /* the product's layer gives it a second name */
+    same = oto_weights_find(w, "encoder.in.linear.weight.T");
+    assert_ptr_equal(same, t);
+    float row[3];
+    oto_tensor_row_f32(t, 1, row);
+    assert_true(row[0] == 0.375f && row[2] == 0.625f);
+    ASSERT_OK(oto_weights_need(w, "encoder.fsmn.0.fsmn_block.conv_left.weight", OTO_T_F32, 4,
+                               (int64_t[]){2, 1, 2, 1}, &t, e_));
+    ASSERT_OK(oto_weights_need(w, "bias", OTO_T_F32, 1, (int64_t[]){3}, &t, e_));
+    ASSERT_OK(oto_weights_need(w, "scalar", OTO_T_F32, 0, NULL, &t, e_));
+    assert_int_equal(oto_weights_array_len(w, "vad.cmvn_shift"), 2);
+    assert_int_equal(oto_weights_array_len(w, "vad.cmvn_scale"), 2);
+    assert_true(oto_weights_array_f32(w, "vad.cmvn_shift", 0, &v) && v == -1.5);
+    assert_true(oto_weights_array_f32(w, "vad.cmvn_shift", 1, &v) && v == 20);
+    assert_true(oto_weights_array_f32(w, "vad.cmvn_scale", 1, &v) && v == 0.25);
+    oto_weights_close(w);
+    free(s.p);
+}
+
+static void odd_graphs_are_read(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"same_layer", "no_input", "number_input"};
+    for (size_t i = 0; i < OTO_COUNT(names); i++) {
+        oto_weights *w;
+        seed s = load(names[i]);
+        ASSERT_OK(parse(&s, &w, e_));
+        assert_non_null(oto_weights_find(w, "onnx::MatMul_1"));
+        oto_weights_close(w);
+        free(s.p);
+    }
+}
+
+static void refuses_what_is_wrong(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name;
+        int code;
+        const char *words;
+    } seeds[] = {
+        {"no_mvn", OTO_E_NOT_FOUND, "am.mvn"},
+        {"empty_mvn", OTO_E_INPUT, "am.mvn: no <AddShift>"},
+        {"no_rescale", OTO_E_INPUT, "am.mvn: no <Rescale>"},
+        {"open_bracket", OTO_E_INPUT, "am.mvn: no <Rescale>"},
+        {"bad_number", OTO_E_INPUT, "am.mvn: <AddShift> holds what is not a number"},
+        {"infinite", OTO_E_INPUT, "am.mvn: <Rescale> holds what is not a number"},
+        {"zero_byte", OTO_E_INPUT, "am.mvn: <Rescale> holds what is not a number"},
+        {"no_numbers", OTO_E_INPUT, "am.mvn: <AddShift> is empty"},
+        {"no_graph", OTO_E_INPUT, "no graph"},
+        {"twice", OTO_E_INPUT, "onnx::MatMul_1 is there twice"},
+        {"five_dims", OTO_E_INPUT, "more than 4 dimensions"},
+        {"huge_dims", OTO_E_INPUT, "w"},
+        {"negative_dim", OTO_E_INPUT, "w"},
+        {"wrong_size", OTO_E_INPUT, "w"},
+        {"external", OTO_E_UNSUPPORTED, "outside the file"},
+        {"no_name", OTO_E_INPUT, "name"},
+        {"group", OTO_E_INPUT, "cut off or garbled"},
+        {"endless_varint", OTO_E_INPUT, "cut off or garbled"},
+        {"short", OTO_E_INPUT, "cut off or garbled"},
+    };
+    for (size_t i = 0; i < OTO_COUNT(seeds); i++) {
+        oto_weights *w;
+        oto_err e = {0};
+        seed s = load(seeds[i].name);
+        assert_int_equal(parse(&s, &w, &e), seeds[i].code);
+        if (strncmp(e.text, "input: ", 7) != 0 || !strstr(e.text, seeds[i].words))
+            fail_msg("%s: \"%s\" does not say \"%s\"", seeds[i].name, e.text, seeds[i].words);
+        free(s.p);
+    }
+}
+
+/* Parses copies that end where they end. */
+static int parse_copies(const seed *s, size_t main_n, size_t text_n, oto_err *e)
+{
+    oto_weights *w;
+    char *main = malloc(main_n + 1), *text = malloc(text_n + 1);
+    assert_non_null(main);
+    assert_non_null(text);
+    memcpy(main + 1, s->main.p, main_n);
+    memcpy(text + 1, s->side.bytes.p, text_n);
+    const oto_side_file side = {"am.mvn", {text + 1, text_n}};
+    int rc = oto_weights_parse(&oto_format_onnx, "input", (oto_slice){main + 1, main_n}, &side, 1,
+                               &w, e);
+    if (!rc)
+        oto_weights_close(w);
+    free(main);
+    free(text);
+    return rc;
+}
+
+static void every_cut_is_refused(void **state)
+{
+    (void)state;
+    seed s = load("all");
+    const size_t n = s.main.n, text = s.side.bytes.n;
+    size_t last_bracket = text;
+    while (s.side.bytes.p[last_bracket - 1] != ']')
+        last_bracket--;
+    for (size_t cut = 0; cut < n; cut++) {
+        oto_err e = {0};
+        assert_int_equal(parse_copies(&s, cut, text, &e), OTO_E_INPUT);
+    }
+    for (size_t cut = 0; cut < last_bracket; cut++) {
+        oto_err e = {0};
+        assert_int_equal(parse_copies(&s, n, cut, &e), OTO_E_INPUT);
+    }
+    free(s.p);
+}
+
+static void every_changed_byte_is_survived(void **state)
+{
+    (void)state;
+    seed s = load("all");
+    char *p = s.p + 3;
+    const size_t n = s.main.n + s.side.bytes.n;
+    for (size_t i = 0; i < n; i++) {
+        const char was = p[i];
+        const char tries[] = {0, (char)0xff, (char)(was + 1), (char)(was ^ 0x80)};
+        for (size_t k = 0; k < sizeof tries; k++) {
+            oto_err e = {0};
+            p[i] = tries[k];
+            int rc = parse_copies(&s, s.main.n, s.side.bytes.n, &e);
+            assert_true(rc == 0 || (rc == e.code && e.text[0]));
+        }
+        p[i] = was;
+    }
+    free(s.p);
+}
+
+static void other_files_do_not_match(void **state)
+{
+    (void)state;
+    static const char *const others[] = {"GGUF",         "lmgg",         "PK\3\4", "\x06\0\0\0",
+                                         "\x08\x40\x12", "\x08\x07\x08", "\x08"};
+    for (size_t i = 0; i < OTO_COUNT(others); i++)
+        assert_false(onnx_matches((const uint8_t *)others[i], OTO_MIN(4, strlen(others[i])), 4));
+    assert_true(onnx_matches((const uint8_t *)"\x08\x07\x12\x07", 4, 4));
+}
+
+static void published_model(void **state)
+{
+    (void)state;
+    char path[600];
+    oto_weights *w;
+    const oto_tensor *t;
+    double v;
+    snprintf(path, sizeof path, "%s/fsmn-vad/source", models_dir());
+    if (access(path, R_OK) != 0) {
+        print_message("skipped: no %s\n", path);
+        skip();
+    }
+    ASSERT_OK(oto_weights_open(path, &w, e_));
+    assert_string_equal(oto_weights_format(w), "onnx");
+    ASSERT_OK(oto_weights_need(w, "encoder.in_linear1.linear.weight.T", OTO_T_F32, 2,
+                               (int64_t[]){400, 140}, &t, e_));
+    ASSERT_OK(oto_weights_need(w, "encoder.fsmn.3.affine.linear.weight.T", OTO_T_F32, 2,
+                               (int64_t[]){128, 250}, &t, e_));
+    ASSERT_OK(oto_weights_need(w, "encoder.out_linear2.linear.bias", OTO_T_F32, 1, (int64_t[]){248},
+                               &t, e_));
+    ASSERT_OK(oto_weights_need(w, "encoder.fsmn.0.fsmn_block.conv_left.weight", OTO_T_F32, 4,
+                               (int64_t[]){128, 1, 20, 1}, &t, e_));
+    assert_int_equal(oto_weights_array_len(w, "vad.cmvn_shift"), 400);
+    assert_int_equal(oto_weights_array_len(w, "vad.cmvn_scale"), 400);
+    assert_true(oto_weights_array_f32(w, "vad.cmvn_shift", 0, &v) && v == (double)-8.311879f);
+    assert_true(oto_weights_array_f32(w, "vad.cmvn_shift", 399, &v) && v == (double)-11.71208f);
+    assert_true(oto_weights_array_f32(w, "vad.cmvn_scale", 0, &v) && v == (double)0.155775f);
+    assert_true(oto_weights_array_f32(w, "vad.cmvn_scale", 399, &v) && v == (double)0.1509654f);
+    oto_weights_close(w);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(reads_tensors_layers_and_statistics),
+        cmocka_unit_test(odd_graphs_are_read),
+        cmocka_unit_test(refuses_what_is_wrong),
+        cmocka_unit_test(every_cut_is_refused),
+        cmocka_unit_test(every_changed_byte_is_survived),
+        cmocka_unit_test(other_files_do_not_match),
+        cmocka_unit_test(published_model),
+    };
+    return cmocka_run_group_tests_name("weights/onnx", tests, NULL, NULL);
+}
