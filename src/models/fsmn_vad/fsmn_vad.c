@@ -23,7 +23,7 @@
 #define CLASSES 248
 #define LAYERS  4
 #define STACK   5
-#define BLOCK   128 /* frames at a time */
+#define BLOCK   132 /* frames at a time: whole tiles of 12, 6 and 4 rows */
 #define QUEUE   (BLOCK + 2)
 
 typedef struct {
@@ -282,7 +282,7 @@ typedef struct {
     int n_queue;
     bool ended;
     /* dynamic end silence */
-    int64_t chunk_at; /* samples into the present chunk */
+    size_t chunk_left; /* samples of the present chunk still to come; 0: a new one begins */
     int64_t spoken_ms;
     bool in_speech, chunk_had_segment;
 } vad;
@@ -297,7 +297,7 @@ static void vad_reset(void *state)
         memset(v->z[i], 0, (ORDER - 1) * PROJ * sizeof(float));
     v->waiting = v->ended = false;
     v->n_queue = 0;
-    v->chunk_at = 0;
+    v->chunk_left = 0;
     v->spoken_ms = 0;
     v->in_speech = v->chunk_had_segment = false;
 }
@@ -354,15 +354,20 @@ static void run_linear(const vad *v, const linear *l, const float *x, int rows, 
 /* out[t] = z[t] + Σ_j fir[j] z[t - 19 + j]; then z's last rows become the next block's past. */
 static void remember(float *z, const float *fir, int rows, float *out)
 {
-    for (int t = 0; t < rows; t++) {
-        const float *past = z + (size_t)t * PROJ;
-        float *o = out + (size_t)t * PROJ;
+    enum { STEP = 16 }; /* channels whose sums stay in registers */
 
-        memcpy(o, past + (ORDER - 1) * PROJ, PROJ * sizeof *o);
-        for (int j = 0; j < ORDER; j++)
-            for (int c = 0; c < PROJ; c++)
-                o[c] += fir[j * PROJ + c] * past[j * PROJ + c];
-    }
+    for (int t = 0; t < rows; t++)
+        for (int at = 0; at < PROJ; at += STEP) {
+            const float *past = z + (size_t)t * PROJ + at, *w = fir + at;
+            float sum[STEP];
+
+            for (int c = 0; c < STEP; c++)
+                sum[c] = past[(ORDER - 1) * PROJ + c];
+            for (int j = 0; j < ORDER; j++)
+                for (int c = 0; c < STEP; c++)
+                    sum[c] += w[j * PROJ + c] * past[j * PROJ + c];
+            memcpy(out + (size_t)t * PROJ + at, sum, sizeof sum);
+        }
     memmove(z, z + (size_t)rows * PROJ, (ORDER - 1) * PROJ * sizeof *z);
 }
 
@@ -438,16 +443,22 @@ static void start_chunk(vad *v)
     v->endpoint.thres = 0.5f;
 }
 
-/* Samples that may be taken before a new chunk begins. */
+/* How many of n samples belong to the present chunk. */
 static size_t chunk_room(vad *v, size_t n)
 {
-    const int64_t chunk = (int64_t)v->o.dynamic_chunk_ms * 16;
-
     if (!v->o.dynamic_end_silence)
         return n;
-    if (v->chunk_at % chunk == 0)
+    if (v->chunk_left == 0) {
         start_chunk(v);
-    return OTO_MIN(n, (size_t)(chunk - v->chunk_at % chunk));
+        v->chunk_left = (size_t)v->o.dynamic_chunk_ms * 16;
+    }
+    return OTO_MIN(n, v->chunk_left);
+}
+
+/* A recording that ends with a chunk has an empty one behind it, as the reference cuts. */
+static bool ends_chunk(const vad *v, size_t n)
+{
+    return v->o.dynamic_end_silence && n == v->chunk_left;
 }
 
 static int hand_out(vad *v, oto_span *out, int max)
@@ -469,13 +480,13 @@ static int vad_push(void *state, const float *pcm, size_t n, bool final, oto_spa
     *used = 0;
     while (n_out < max && (*used < n || (final && !v->ended))) {
         const size_t room = chunk_room(v, n - *used);
-        const bool last = final && room == n - *used;
+        const bool last = final && room == n - *used && !ends_chunk(v, room);
         size_t taken;
         const int rows = oto_fbank_push(v->fbank, pcm + *used, room, last, v->feats,
                                         v->loud ? v->db : NULL, BLOCK, &taken);
 
         *used += taken;
-        v->chunk_at += (int64_t)taken;
+        v->chunk_left -= v->o.dynamic_end_silence ? taken : 0;
         if (rows > 0)
             take_block(v, rows);
         if (last && *used == n && rows < BLOCK) {
