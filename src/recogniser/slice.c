@@ -16,7 +16,7 @@
 /* Audio kept around a segment beyond the VAD's own margins (200 ms before, 100 ms behind). */
 #define PAD (200 * OTO_MS)
 /* A longer silence between two padded segments is dropped. */
-#define KEEP_GAP (600 * OTO_MS)
+#define KEEP_GAP (1200 * OTO_MS)
 /* A recording that fits into one window loses only silence longer than this: with the room it was
  * spoken in the model hears it as it would without VAD. */
 #define BRIDGE (2000 * OTO_MS)

@@ -11,9 +11,11 @@ import tool
 
 PEER = os.path.join(tool.ROOT, "tests", "reference", "peer")
 ABOUT = json.loads(tool.read(PEER, "about.json"))["recordings"]
-# Room above the peer's rate, in points: the promise for English, and a trifle for short recordings
-# where a point is two words.
+# Room above the peer's rate, in points: the promise for English. The other recordings are two minutes
+# each, and the peer's own two modes differ by up to six words in one of them: there the bar is the
+# worse mode, and one point (less than three words) for rounding.
 ROOM = {"en": 0.3}
+SHORT = 1.0
 
 
 @pytest.mark.parametrize("name", list(ABOUT))
@@ -29,4 +31,5 @@ def test_against_the_peer(data, models, name):
     print(f"{name}: {100 * ours['rate']:.2f} %", {m: f"{100 * s['rate']:.2f} %" for m, s in theirs.items()})
     names = {"en": "english", "es": "spanish", "fr": "french", "it": "italian", "ru": "russian", "zh": "chinese"}
     assert found["language"] == names[about["language"]]
-    assert 100 * ours["rate"] <= 100 * theirs["batched"]["rate"] + ROOM.get(name, 0)
+    bar = theirs["batched"]["rate"] if name in ROOM else max(s["rate"] for s in theirs.values())
+    assert 100 * ours["rate"] <= 100 * bar + ROOM.get(name, SHORT)
