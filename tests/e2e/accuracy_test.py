@@ -33,3 +33,14 @@ def test_against_the_peer(data, models, name):
     assert found["language"] == names[about["language"]]
     bar = theirs["batched"]["rate"] if name in ROOM else max(s["rate"] for s in theirs.values())
     assert 100 * ours["rate"] <= 100 * bar + ROOM.get(name, SHORT)
+
+
+def test_forced_kernels(data, models):
+    """Every table this machine has says the same, give or take a word: roundings differ."""
+    options = ["-m", "whisper-tiny.en", "-q", os.path.join(data, "en20.wav")]
+    expected = tool.good("transcribe", *options).out
+    for table in ("avx512", "avx2", "neon", "scalar"):
+        env = {"OTOLITH_CPU": table}
+        if tool.run("--version", env=env).status == 0:
+            out = tool.good("transcribe", *options, env=env).out
+            assert tool.errors(expected, out) <= 3, (table, out)
