@@ -153,39 +153,9 @@ INLINE void i8_form(const int m, int groups, const char *a, size_t lda, const ch
     }
 }
 
-/* name_tile: any m ≤ 6 and any np by way of forms of one panel. */
-#define TILE(name, form, type)                                                                     \
-    static void name(int m, int np, int groups, const void *a, size_t lda, const void *w,          \
-                     size_t ldw, void *c, size_t ldc)                                              \
-    {                                                                                              \
-        for (int p = 0; p < np; p++) {                                                             \
-            const char *wp = (const char *)w + (size_t)p * ldw;                                    \
-            type *cp = (type *)c + (size_t)p * 16;                                                 \
-            switch (m) {                                                                           \
-            case 1:                                                                                \
-                form(1, groups, a, lda, wp, cp, ldc);                                              \
-                break;                                                                             \
-            case 2:                                                                                \
-                form(2, groups, a, lda, wp, cp, ldc);                                              \
-                break;                                                                             \
-            case 3:                                                                                \
-                form(3, groups, a, lda, wp, cp, ldc);                                              \
-                break;                                                                             \
-            case 4:                                                                                \
-                form(4, groups, a, lda, wp, cp, ldc);                                              \
-                break;                                                                             \
-            case 5:                                                                                \
-                form(5, groups, a, lda, wp, cp, ldc);                                              \
-                break;                                                                             \
-            default:                                                                               \
-                form(6, groups, a, lda, wp, cp, ldc);                                              \
-            }                                                                                      \
-        }                                                                                          \
-    }
-
-TILE(f32_tile, f32_form, float)
-TILE(bf16_tile, bf16_form, float)
-TILE(i8_tile, i8_form, int32_t)
+OTO_PANEL_TILE(f32_tile, f32_form, float)
+OTO_PANEL_TILE(bf16_tile, bf16_form, float)
+OTO_PANEL_TILE(i8_tile, i8_form, int32_t)
 
 /* ---- rows of x as the tiles read them ---- */
 

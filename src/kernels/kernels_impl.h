@@ -71,6 +71,37 @@ typedef struct oto_kernels_impl {
  * centre, counted in those multiples; [power][piece]; |error| ≤ 3e-7. */
 extern const float oto_gelu_table[5][16];
 
+/* A tile function for tables of 6 rows × 1 panel: `form` is always inlined with a constant number
+ * of rows; panels follow one another. */
+#define OTO_PANEL_TILE(name, form, type)                                                           \
+    static void name(int m, int np, int groups, const void *a, size_t lda, const void *w,          \
+                     size_t ldw, void *c, size_t ldc)                                              \
+    {                                                                                              \
+        for (int p = 0; p < np; p++) {                                                             \
+            const char *wp = (const char *)w + (size_t)p * ldw;                                    \
+            type *cp = (type *)c + (size_t)p * 16;                                                 \
+            switch (m) {                                                                           \
+            case 1:                                                                                \
+                form(1, groups, a, lda, wp, cp, ldc);                                              \
+                break;                                                                             \
+            case 2:                                                                                \
+                form(2, groups, a, lda, wp, cp, ldc);                                              \
+                break;                                                                             \
+            case 3:                                                                                \
+                form(3, groups, a, lda, wp, cp, ldc);                                              \
+                break;                                                                             \
+            case 4:                                                                                \
+                form(4, groups, a, lda, wp, cp, ldc);                                              \
+                break;                                                                             \
+            case 5:                                                                                \
+                form(5, groups, a, lda, wp, cp, ldc);                                              \
+                break;                                                                             \
+            default:                                                                               \
+                form(6, groups, a, lda, wp, cp, ldc);                                              \
+            }                                                                                      \
+        }                                                                                          \
+    }
+
 extern const oto_kernels oto_kernels_scalar, oto_kernels_avx2, oto_kernels_avx512,
     oto_kernels_avx512bf16, oto_kernels_neon;
 
