@@ -27,6 +27,7 @@ struct window {
     int n_frames; /* of the spectrogram, that hold sound */
     bool heard;   /* else there is nothing in it */
     bool settled; /* `best` passed the thresholds */
+    bool looped;  /* an attempt was probable, but a loop */
     int n_attempts;
     int language;
     float language_probability;
@@ -232,10 +233,13 @@ static bool plainly_spoken(const struct attempt *t, const oto_asr_options *o)
            t->ratio < 1.5f * o->compression_ratio_threshold;
 }
 
-/* What a failed attempt is worth: 2 probable text, 1 probable but a loop, 0 improbable. */
+/* What a failed attempt is worth: 3 probable text, 2 not very improbable text, 1 probable but a
+ * loop, 0 improbable. */
 static int rank_of(const struct attempt *t, const oto_asr_options *o)
 {
-    return t->avg_log_prob < o->log_prob_threshold ? 0 : t->loops ? 1 : 2;
+    if (t->avg_log_prob < o->log_prob_threshold)
+        return !t->loops && t->avg_log_prob > 1.5f * o->log_prob_threshold ? 2 : 0;
+    return t->loops ? 1 : 3;
 }
 
 /* Takes the window's last attempt as its best, unless an earlier one that failed was better. */
@@ -248,6 +252,7 @@ static void weigh(struct window *w, const oto_asr_options *o)
 
     w->settled = silence || (!improbable && (!repeats || plainly_spoken(t, o)));
     t->rank = rank_of(t, o);
+    w->looped = w->looped || t->rank == 1;
     if (w->settled || w->n_attempts == 0 || t->rank > w->best.rank ||
         (t->rank == w->best.rank && t->avg_log_prob > w->best.avg_log_prob))
         w->best = *t;
@@ -295,7 +300,7 @@ static int decode_at(struct state *s, const oto_asr_options *o, int n, int attem
 
 /* Is the best attempt to be believed? Where the model hears no speech, only when it is sure of the
  * words nevertheless, and surer when they had to be drawn. What failed at every temperature is when
- * it is probable and, for a loop, when there is speech. */
+ * it is probable; or, where there is speech, a loop, or better what was said instead of one. */
 static bool is_speech(const struct window *w, const oto_asr_options *o)
 {
     const struct attempt *t = &w->best;
@@ -304,7 +309,7 @@ static bool is_speech(const struct window *w, const oto_asr_options *o)
 
     if (no_speech && !(t->avg_log_prob > least))
         return false;
-    return w->settled || t->rank == 2 || (t->rank == 1 && !no_speech);
+    return w->settled || t->rank == 3 || (w->looped && t->rank > 0 && !no_speech);
 }
 
 /* ---- results ---- */
