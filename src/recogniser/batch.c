@@ -61,6 +61,7 @@ struct oto_batch {
     struct slot **running;  /* [size] */
     oto_arena *job_arena;
     oto_batch_job job;
+    bool words; /* asked for */
     char language[8];
     float language_probability;
     int n_windows, n_segments;
@@ -149,6 +150,7 @@ void oto_batch_start(oto_batch *b, const oto_batch_job *job)
     b->leftover = NULL;
     b->n_windows = b->n_segments = 0;
     b->job = *job;
+    b->words = job->asr.words;
     memcpy(b->language, job->asr.language, sizeof b->language);
     b->language_probability = b->language[0] != '\0' ? 1.0f : 0.0f;
 }
@@ -197,11 +199,69 @@ static int keep(oto_batch *b, const oto_window *w, const oto_segment *from, oto_
     k->s.text = oto_arena_strdup(a, from->text, strlen(from->text));
     if (k->s.text == NULL)
         return oto_fail(e, OTO_E_LIMIT, "a window has too much text");
-    if (from->words != NULL && (rc = keep_words(a, w, from, &k->s, e)) != 0)
+    k->s.words = NULL;
+    k->s.n_words = b->words ? from->n_words : 0;
+    if (b->words && from->words != NULL && (rc = keep_words(a, w, from, &k->s, e)) != 0)
         return rc;
     *s->last = k;
     s->last = &k->next;
     return 0;
+}
+
+static bool is_joined(const oto_window *w)
+{
+    return w->n_pieces > 0 && w->pieces[w->n_pieces - 1].owner != w->pieces[0].owner;
+}
+
+/* How many words from `first` on belong to one owner. Owners follow one another; a word that seems
+ * to go back stays where the one before it was. */
+static int words_together(const oto_window *w, const oto_segment *from, int first)
+{
+    int64_t start_ms = from->words[first].start_ms, end_ms = from->words[first].end_ms;
+    const int owner = oto_window_map(w, &start_ms, &end_ms);
+    int64_t last_ms = end_ms;
+    int n = 1;
+
+    for (; first + n < from->n_words; n++) {
+        start_ms = from->words[first + n].start_ms;
+        end_ms = from->words[first + n].end_ms;
+        if (oto_window_map(w, &start_ms, &end_ms) != owner && start_ms >= last_ms)
+            break;
+        last_ms = OTO_MAX(last_ms, end_ms);
+    }
+    return n;
+}
+
+/* A model may write what was joined as one sentence: the words tell where it has to be parted. The
+ * tokens stay with the first part. */
+static int keep_parts(oto_batch *b, const oto_window *w, const oto_segment *from, oto_err *e)
+{
+    int rc = 0;
+
+    for (int i = 0, n; i < from->n_words && rc == 0; i += n) {
+        oto_segment part = *from;
+        oto_str text;
+
+        n = words_together(w, from, i);
+        if (i == 0 && n == from->n_words)
+            return keep(b, w, from, e);
+        part.words = from->words + i;
+        part.n_words = n;
+        if (i > 0) {
+            part.start_ms = part.words[0].start_ms;
+            part.n_tokens = 0;
+        }
+        if (i + n < from->n_words)
+            part.end_ms = part.words[n - 1].end_ms;
+        oto_str_init(&text, b->job_arena);
+        for (int k = 0; k < n; k++)
+            oto_str_puts(&text, part.words[k].text);
+        if (text.failed)
+            return oto_fail(e, OTO_E_LIMIT, "a window has too much text");
+        part.text = text.p;
+        rc = keep(b, w, &part, e);
+    }
+    return rc;
 }
 
 /* Drops the first n samples of a slot's window. Slots without a piece left are DONE; what is left
@@ -264,7 +324,9 @@ static int take_result(oto_batch *b, struct slot *s, const oto_asr_result *r, ot
     const bool whole = !s->left;
 
     for (int i = 0; i < r->n_segments; i++) {
-        const int rc = keep(b, &s->w, &r->segments[i], e);
+        const oto_segment *g = &r->segments[i];
+        const int rc =
+            is_joined(&s->w) && g->n_words > 0 ? keep_parts(b, &s->w, g, e) : keep(b, &s->w, g, e);
 
         if (rc != 0)
             return rc;
@@ -314,6 +376,7 @@ static int give_out(oto_batch *b, oto_err *e)
 
 /* ---- running ---- */
 
+/* READY slots, in order. A joined one goes alone: its words are needed. */
 static int collect(oto_batch *b)
 {
     int n = 0;
@@ -321,10 +384,12 @@ static int collect(oto_batch *b)
     for (uint64_t i = b->head; i < b->tail && n < b->size; i++) {
         struct slot *s = slot_at(b, i);
 
-        if (s->state == READY) {
-            b->running[n] = s;
-            b->input[n++] = (oto_asr_window){s->w.pcm, (size_t)s->w.n};
-        }
+        if (s->state != READY || (n > 0 && is_joined(&s->w)))
+            continue;
+        b->running[n] = s;
+        b->input[n++] = (oto_asr_window){s->w.pcm, (size_t)s->w.n};
+        if (is_joined(&s->w))
+            break;
     }
     return n;
 }
@@ -340,6 +405,7 @@ static int run(oto_batch *b, oto_err *e)
     if (n == 0)
         return oto_fail(e, OTO_E_INTERNAL, "windows are stuck");
     memcpy(b->job.asr.language, b->language, sizeof b->language);
+    b->job.asr.words = b->words || is_joined(&b->running[0]->w);
     oto_arena_reset(b->job_arena);
     rc = b->job.run(b->job.run_ctx, &b->job.asr, b->input, n, b->job_arena, b->output, e);
     if (rc != 0)

@@ -30,6 +30,8 @@
 #define PAUSE       30
 #define PAUSE_RATIO 1e-3
 #define MIN_FILL    (4000 * OTO_MS)
+/* What is cut off a segment is no shorter than this. */
+#define MIN_REST (500 * OTO_MS)
 
 struct oto_slicer {
     oto_batch *batch;
@@ -203,17 +205,18 @@ static int64_t begin_of(const oto_slicer *s, int64_t start)
     return s->w != NULL && from - s->taken <= KEEP_GAP ? s->taken : from;
 }
 
-/* Cuts what fits into the open window off a segment at [from, to); *from is then the rest's start.
+/* Cuts what fits into the open window off speech that ends at `end`; *from is then the rest's
+ * start.
  */
-static int fill(oto_slicer *s, int64_t *from, int64_t to, oto_err *e)
+static int fill(oto_slicer *s, int64_t *from, int64_t end, oto_err *e)
 {
-    const int64_t limit = *from + room(s);
+    const int64_t limit = OTO_MIN(*from + room(s), end - MIN_REST);
     int64_t cut;
     int rc;
 
     if (s->w->n_pieces == OTO_MAX_PIECES || limit - *from < MIN_FILL)
         return 0;
-    cut = last_pause(s, *from + MIN_FILL / 2, limit, mean_energy(s, *from, to));
+    cut = last_pause(s, *from + MIN_FILL / 2, limit, mean_energy(s, *from, end));
     if (cut < 0)
         return 0;
     rc = append(s, *from, cut, cut, e);
@@ -221,33 +224,41 @@ static int fill(oto_slicer *s, int64_t *from, int64_t to, oto_err *e)
     return rc;
 }
 
+/* The most that speech up to `end` takes of `space` samples: with the padding that fits. */
+static int64_t padded(const oto_slicer *s, int64_t from, int64_t end, int64_t space)
+{
+    const int64_t to = OTO_MIN(end + PAD, s->heard);
+
+    return end - from <= space ? OTO_MIN(to, from + space) : to;
+}
+
 int oto_slicer_speech(oto_slicer *s, const oto_span *span, oto_err *e)
 {
     const int64_t oldest = OTO_MAX(0, s->heard - s->ring_n);
     const int64_t start = OTO_MAX(OTO_MAX(span->start_ms * OTO_MS, s->taken), oldest);
     const int64_t end = OTO_MIN(span->end_ms * OTO_MS, s->heard);
-    const int64_t to = OTO_MIN(end + PAD, s->heard);
     int64_t from = OTO_MAX(begin_of(s, start), oldest);
     int rc;
 
     if (end <= start)
         return 0;
-    if (s->w != NULL && (to - from > room(s) || s->w->n_pieces == OTO_MAX_PIECES)) {
+    if (s->w != NULL && (end - from > room(s) || s->w->n_pieces == OTO_MAX_PIECES)) {
         const int64_t whole = from;
 
-        if ((rc = fill(s, &from, to, e)) != 0 || (rc = emit(s, e)) != 0)
+        if ((rc = fill(s, &from, end, e)) != 0 || (rc = emit(s, e)) != 0)
             return rc;
         if (from == whole)
             from = OTO_MAX(begin_of(s, start), oldest);
     }
-    while (to - from > s->max_window) {
-        const int64_t cut = quietest(s, from + s->max_window * 2 / 3, from + s->max_window);
+    while (end - from > s->max_window) {
+        const int64_t limit = OTO_MIN(from + s->max_window, end - MIN_REST);
+        const int64_t cut = quietest(s, from + s->max_window * 2 / 3, limit);
 
         if ((rc = append(s, from, cut, cut, e)) != 0 || (rc = emit(s, e)) != 0)
             return rc;
         from = cut;
     }
-    return append(s, from, to, end, e);
+    return append(s, from, padded(s, from, end, room(s)), end, e);
 }
 
 int oto_slicer_all(oto_slicer *s, oto_err *e)
