@@ -6,6 +6,7 @@
  * funasr/models/fsmn_vad_streaming/model.py, whose frame bookkeeping this keeps to the frame. */
 #include "models/fsmn_vad/fsmn_vad.h"
 
+#include <math.h>
 #include <string.h>
 
 #define FRAME_MS     10
@@ -22,6 +23,12 @@ static void restart(oto_endpoint *p)
     p->start = -1;
 }
 
+/* 0.6, not the float nearest to it: the reference compares in double precision. */
+static double decimal(float x)
+{
+    return round((double)x * 1e6) / 1e6;
+}
+
 void oto_endpoint_init(oto_endpoint *p, const oto_vad_options *o)
 {
     *p = (oto_endpoint){.end_ms = OTO_MAX(o->max_end_silence_ms - o->speech_to_sil_ms, 0),
@@ -30,10 +37,10 @@ void oto_endpoint_init(oto_endpoint *p, const oto_vad_options *o)
                         .max_frames = o->max_segment_ms / FRAME_MS,
                         .lookback = o->lookback_ms / FRAME_MS,
                         .lookahead = o->lookahead_ms / FRAME_MS,
-                        .thres = o->speech_noise_thres,
+                        .thres = decimal(o->speech_noise_thres),
                         .decibel_thres = o->decibel_thres,
                         .snr_thres = o->snr_thres,
-                        .noise_db = -100.0f};
+                        .noise_db = -100};
     restart(p);
 }
 
@@ -63,10 +70,9 @@ static bool is_speech(oto_endpoint *p, float p_sil, float db)
 {
     if (db < p->decibel_thres)
         return false;
-    if (1.0 - (double)p_sil >= (double)p_sil + (double)p->thres)
+    if (1.0 - (double)p_sil >= (double)p_sil + p->thres)
         return db - p->noise_db >= p->snr_thres;
-    p->noise_db =
-        p->noise_db < -99.9f ? db : (db + (NOISE_FRAMES - 1) * p->noise_db) / NOISE_FRAMES;
+    p->noise_db = p->noise_db < -99.9 ? db : (db + (NOISE_FRAMES - 1) * p->noise_db) / NOISE_FRAMES;
     return false;
 }
 

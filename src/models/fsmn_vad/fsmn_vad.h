@@ -12,7 +12,8 @@
 typedef struct {
     /* options, in frames of 10 ms */
     int end_ms, on, off, max_frames, lookback, lookahead;
-    float thres, decibel_thres, snr_thres;
+    double thres;
+    float decibel_thres, snr_thres;
     /* state */
     bool window[OTO_VAD_WINDOW];
     int at, sum;
@@ -22,7 +23,7 @@ typedef struct {
     int64_t t;      /* next frame */
     int64_t start, last, next_free;
     int64_t seg_start, seg_end; /* ms */
-    float noise_db;
+    double noise_db;
 } oto_endpoint;
 
 void oto_endpoint_init(oto_endpoint *p, const oto_vad_options *o);
