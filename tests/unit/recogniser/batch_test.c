@@ -193,6 +193,92 @@ static void test_no_advance_ends(void **state)
     oto_arena_free(a);
 }
 
+/* ---- joined leftovers that the model writes as one sentence ---- */
+
+struct one_sentence {
+    int runs;
+    bool asked_for_words;
+};
+
+/* Windows stop after 4 s of 8; what is left, twice 4 s and a second between, is one sentence. */
+static int one_sentence_run(void *ctx, const oto_asr_options *o, const oto_asr_window *w, int n,
+                            oto_arena *job, oto_asr_result *out, oto_err *e)
+{
+    static const oto_word halves[] = {{0, 4000, " one", 1}, {4000, 4600, " two", 1}};
+    static const oto_word joined[] = {{0, 2000, " three", 1},
+                                      {2000, 3900, " four.", 1},
+                                      {5100, 7000, " Five", 1},
+                                      {7000, 9000, " six.", 1}};
+    struct one_sentence *f = ctx;
+
+    (void)e;
+    f->runs++;
+    for (int i = 0; i < n; i++) {
+        const bool whole = w[i].n == 8000 * OTO_MS;
+        oto_segment *s = oto_arena_calloc(job, 1, sizeof *s);
+
+        *s = (oto_segment){.text = whole ? " one two" : " three four. Five six.",
+                           .end_ms = whole ? 4000 : 9000};
+        if (!whole)
+            f->asked_for_words = o->words;
+        s->words = whole ? halves : joined;
+        s->n_words = o->words ? (whole ? 1 : 4) : 0;
+        out[i] = (oto_asr_result){
+            .segments = s, .n_segments = 1, .next_ms = s->end_ms, .language = "en"};
+    }
+    return 0;
+}
+
+struct parts {
+    char text[200];
+    int64_t starts[8], ends[8];
+    int n;
+};
+
+static int on_part(void *arg, const oto_segment *s)
+{
+    struct parts *p = arg;
+
+    strcat(p->text, s->text);
+    strcat(p->text, "|");
+    p->starts[p->n] = s->start_ms;
+    p->ends[p->n++] = s->end_ms;
+    assert_null(s->words);
+    return 0;
+}
+
+static void test_joined_sentence_is_parted(void **state)
+{
+    struct one_sentence f = {0};
+    struct parts p = {0};
+    const oto_batch_job job = {
+        .run = one_sentence_run, .run_ctx = &f, .on_segment = on_part, .arg = &p};
+    oto_arena *a;
+    oto_batch *b = make(2, &a);
+
+    (void)state;
+    oto_batch_start(b, &job);
+    for (int i = 0; i < 2; i++) {
+        oto_window *w;
+
+        assert_int_equal(oto_batch_open(b, &w, NULL), 0);
+        memset(w->pcm, 0, 8000 * OTO_MS * sizeof *w->pcm);
+        w->n = w->speech_end = 8000 * OTO_MS;
+        w->pieces[w->n_pieces++] = (oto_piece){(int64_t)i * 20000 * OTO_MS, w->n, 0, 0};
+        assert_int_equal(oto_batch_close(b, NULL), 0);
+    }
+    assert_int_equal(oto_batch_finish(b, NULL), 0);
+    assert_int_equal(f.runs, 2);
+    assert_true(f.asked_for_words);
+    assert_string_equal(p.text, " one two| three four.| one two| Five six.|");
+    assert_int_equal(p.starts[1], 4000);
+    assert_int_equal(p.ends[1], 7900);
+    assert_int_equal(p.starts[3], 24100);
+    assert_int_equal(p.ends[3], 28000);
+    oto_batch_free(b);
+    oto_arena_free(a);
+}
+
 static void test_silent_leftover_is_dropped(void **state)
 {
     struct stand_in f = {.stop_every = 1, .stop_after = 9000};
@@ -295,6 +381,7 @@ int main(void)
         cmocka_unit_test(test_in_order),
         cmocka_unit_test(test_leftovers_are_heard),
         cmocka_unit_test(test_no_advance_ends),
+        cmocka_unit_test(test_joined_sentence_is_parted),
         cmocka_unit_test(test_silent_leftover_is_dropped),
         cmocka_unit_test(test_empty_window_is_taken_back),
         cmocka_unit_test(test_cancel_and_failure),
