@@ -106,8 +106,11 @@ int oto_batch_new(oto_arena *a, int size, int64_t cap, oto_batch **out, oto_err 
         (rc = oto_arena_get(a, n, sizeof *b->running, &b->running, e)) != 0)
         return rc;
     memset(b->slots, 0, (size_t)b->n_slots * sizeof *b->slots);
+    /* Touched at once: what a job takes must not depend on how many leftovers it happens to have.
+     */
     for (int i = 0; i < b->n_pcm && rc == 0; i++)
-        rc = oto_arena_get(a, (size_t)cap, sizeof(float), &b->free_pcm[i], e);
+        if ((rc = oto_arena_get(a, (size_t)cap, sizeof(float), &b->free_pcm[i], e)) == 0)
+            memset(b->free_pcm[i], 0, (size_t)cap * sizeof(float));
     for (int i = 0; i < b->n_slots && rc == 0; i++)
         rc = oto_arena_new("segments of a window", SLOT_BYTES, &b->slots[i].results, e);
     if (rc == 0)

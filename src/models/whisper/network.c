@@ -268,8 +268,14 @@ static void take_pages(oto_whisper_state *s, int lane)
 void oto_whisper_lane_start(oto_whisper_state *s, int lane, int window)
 {
     assert(lane >= 0 && lane < s->max_lanes && window >= 0 && window < s->max_windows);
-    if (s->window[lane] < 0)
-        take_pages(s, lane);
+    /* The lanes of as many windows as there are now: whether a window will be sampled, which takes
+     * more lanes than a greedy pass, must not show in the peak. */
+    const int all = OTO_MAX(lane + 1, (window + 1) * s->max_lanes / s->max_windows);
+    for (int i = 0; i < all; i++)
+        if (s->window[i] < 0) {
+            take_pages(s, i);
+            s->window[i] = window;
+        }
     s->window[lane] = window;
 }
 
