@@ -33,7 +33,8 @@ def test_file_and_pipe(data, words, name):
     from_file = transcribe(path)
     from_pipe = transcribe("-", stdin=path)
     assert tool.errors(words, from_file) == 0, from_file
-    assert from_pipe == from_file
+    # Without seeking an mp3 keeps the encoder's padding at its end: the same words, maybe another hyphen.
+    assert tool.errors(words, from_pipe) == 0, from_pipe
 
 
 def test_wav_from_pipe(data, words):
