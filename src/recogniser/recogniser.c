@@ -32,12 +32,10 @@
 
 struct oto_recogniser {
     oto_recogniser_options o;
-    oto_pool *pool;
+    oto_engine *engine; /* o.engine, or its own */
     oto_pool *vad_pool; /* of the calling thread alone: too little work to share */
-    oto_arena *state;   /* the model's */
     oto_arena *fixed;   /* buffers and ring */
     oto_arena *job;     /* what one job opens: decoder, VAD */
-    oto_asr *asr;
     oto_batch *batch;
     oto_slicer *slicer;
     float *block; /* [BLOCK_SAMPLES] */
@@ -69,11 +67,45 @@ static size_t mapped_bytes(const oto_model *m)
     return info.bytes;
 }
 
-/* Resident bytes of a whole job at this batch. */
-static size_t planned_bytes(const oto_recogniser_options *o, int batch)
+static void set_defaults(oto_recogniser_options *o)
 {
-    return mapped_bytes(o->asr) + mapped_bytes(o->vad) + oto_asr_bytes(o->asr, batch, o->max_beam) +
-           fixed_bytes(batch) + (size_t)o->threads * SCRATCH_BYTES + SLACK_BYTES + CODE_BYTES;
+    if (o->engine != NULL) {
+        const oto_engine_options *g = oto_engine_options_get(o->engine);
+
+        o->asr = g->asr;
+        o->threads = g->threads;
+        o->batch = g->batch;
+        o->max_beam = g->max_beam;
+    }
+    if (o->threads <= 0)
+        o->threads = oto_cpu_count();
+    if (o->batch <= 0)
+        o->batch = DEFAULT_BATCH;
+    if (o->max_beam <= 0)
+        o->max_beam = DEFAULT_BEAM;
+}
+
+void oto_recogniser_plan(const oto_recogniser_options *options, size_t *engine_bytes,
+                         size_t *recogniser_bytes)
+{
+    oto_recogniser_options o = *options;
+
+    set_defaults(&o);
+    *engine_bytes = mapped_bytes(o.asr) + mapped_bytes(o.vad) +
+                    oto_asr_bytes(o.asr, o.batch, o.max_beam) + (size_t)o.threads * SCRATCH_BYTES +
+                    CODE_BYTES;
+    *recogniser_bytes = fixed_bytes(o.batch) + SLACK_BYTES;
+}
+
+/* Resident bytes of a whole job at this batch. */
+static size_t planned_bytes(const oto_recogniser_options *options, int batch)
+{
+    oto_recogniser_options o = *options;
+    size_t engine, recogniser;
+
+    o.batch = batch;
+    oto_recogniser_plan(&o, &engine, &recogniser);
+    return engine + recogniser;
 }
 
 /* Lowers the batch until a job fits the cap. What this process holds already counts as well, but
@@ -115,14 +147,14 @@ static int check_tasks(const oto_recogniser_options *o, oto_err *e)
 static int make(oto_recogniser *r, oto_err *e)
 {
     const oto_recogniser_options *o = &r->o;
+    const oto_engine_options engine = {o->asr, o->threads, o->batch, o->max_beam};
     int rc;
 
-    /* The model's own figure and a page for what lies between its blocks. */
-    if ((rc = oto_pool_new(o->threads, OTO_POOL_SCRATCH_BYTES, &r->pool, e)) != 0 ||
-        (rc = oto_pool_new(1, OTO_POOL_SCRATCH_BYTES, &r->vad_pool, e)) != 0 ||
-        (rc = oto_arena_new("recogniser", oto_asr_bytes(o->asr, o->batch, o->max_beam) + 4096,
-                            &r->state, e)) != 0 ||
-        (rc = oto_asr_new(o->asr, o->batch, o->max_beam, r->pool, r->state, &r->asr, e)) != 0 ||
+    if (o->engine == NULL && (rc = oto_engine_new(&engine, &r->engine, e)) != 0)
+        return rc;
+    if (o->engine != NULL)
+        r->engine = o->engine;
+    if ((rc = oto_pool_new(1, OTO_POOL_SCRATCH_BYTES, &r->vad_pool, e)) != 0 ||
         (rc = oto_arena_new("windows", fixed_bytes(o->batch), &r->fixed, e)) != 0 ||
         (rc = oto_arena_get(r->fixed, BLOCK_SAMPLES, sizeof(float), &r->block, e)) != 0 ||
         (rc = oto_batch_new(r->fixed, o->batch, MAX_WINDOW, &r->batch, e)) != 0 ||
@@ -133,22 +165,15 @@ static int make(oto_recogniser *r, oto_err *e)
 
 int oto_recogniser_new(const oto_recogniser_options *o, oto_recogniser **out, oto_err *e)
 {
-    oto_recogniser *r;
-    int rc = check_tasks(o, e);
+    oto_recogniser *r = calloc(1, sizeof *r);
+    int rc;
 
-    if (rc != 0)
-        return rc;
-    r = calloc(1, sizeof *r);
     if (r == NULL)
         return oto_fail(e, OTO_E_LIMIT, "out of memory");
     r->o = *o;
-    if (r->o.threads <= 0)
-        r->o.threads = oto_cpu_count();
-    if (r->o.batch <= 0)
-        r->o.batch = DEFAULT_BATCH;
-    if (r->o.max_beam <= 0)
-        r->o.max_beam = DEFAULT_BEAM;
-    if ((rc = fit(&r->o, e)) != 0 || (rc = make(r, e)) != 0) {
+    set_defaults(&r->o);
+    if ((rc = check_tasks(&r->o, e)) != 0 || (r->o.engine == NULL && (rc = fit(&r->o, e)) != 0) ||
+        (rc = make(r, e)) != 0) {
         oto_recogniser_free(r);
         return rc;
     }
@@ -163,9 +188,9 @@ void oto_recogniser_free(oto_recogniser *r)
     oto_batch_free(r->batch);
     oto_arena_free(r->job);
     oto_arena_free(r->fixed);
-    oto_arena_free(r->state);
     oto_pool_free(r->vad_pool);
-    oto_pool_free(r->pool);
+    if (r->o.engine == NULL)
+        oto_engine_free(r->engine);
     free(r);
 }
 
@@ -177,6 +202,7 @@ typedef struct {
     oto_arena *arena; /* of the job */
     oto_media *media;
     oto_vad *vad;
+    oto_engine *engine;
     oto_slicer *slicer; /* NULL: spans are only reported */
     oto_batch *batch;   /* NULL with it */
     void (*on_span)(void *arg, const oto_span *s);
@@ -318,15 +344,48 @@ static int on_segment(void *arg, const oto_segment *s)
     return j->o->on_segment != NULL ? j->o->on_segment(j->o->arg, s) : 0;
 }
 
+/* Windows that are known already are left out. */
+static int run_unknown(job *j, const oto_asr_options *o, const oto_asr_window *w, int n,
+                       oto_arena *a, oto_asr_result *out, oto_err *e)
+{
+    oto_asr_window *input;
+    oto_asr_result *output;
+    int *number, unknown = 0, rc;
+
+    if ((rc = oto_arena_get(a, (size_t)n, sizeof *input, &input, e)) != 0 ||
+        (rc = oto_arena_get(a, (size_t)n, sizeof *output, &output, e)) != 0 ||
+        (rc = oto_arena_get(a, (size_t)n, sizeof *number, &number, e)) != 0)
+        return rc;
+    for (int i = 0; i < n; i++)
+        if (!j->o->recall(j->o->arg, o, &w[i], a, &out[i])) {
+            input[unknown] = w[i];
+            number[unknown++] = i;
+        }
+    if (unknown > 0)
+        rc = oto_engine_run(j->engine, o, input, unknown, a, output, e);
+    for (int i = 0; i < unknown && rc == 0; i++) {
+        out[number[i]] = output[i];
+        rc = j->o->remember(j->o->arg, o, &input[i], &output[i], e);
+    }
+    return rc;
+}
+
 static int run_asr(void *ctx, const oto_asr_options *o, const oto_asr_window *w, int n,
                    oto_arena *a, oto_asr_result *out, oto_err *e)
 {
-    return oto_asr_run(ctx, o, w, n, a, out, e);
+    job *j = ctx;
+
+    return j->o->recall != NULL ? run_unknown(j, o, w, n, a, out, e)
+                                : oto_engine_run(j->engine, o, w, n, a, out, e);
 }
 
-static void stats_since(const oto_asr *asr, const oto_asr_stats *before, oto_asr_stats *out)
+/* Of an engine that others use as well, it is what all of them used. */
+static void stats_since(oto_engine *g, const oto_asr_stats *before, oto_asr_stats *out)
 {
-    oto_asr_stats_get(asr, out);
+    oto_engine_stats all;
+
+    oto_engine_stats_get(g, &all);
+    *out = all.asr;
     out->features_s -= before->features_s;
     out->encoder_s -= before->encoder_s;
     out->decoder_s -= before->decoder_s;
@@ -358,20 +417,21 @@ int oto_recogniser_run(oto_recogniser *r, const char *path, const oto_job_option
     job j = {.o = o,
              .out = out,
              .slicer = r->slicer,
+             .engine = r->engine,
              .batch = r->batch,
              .arena = r->job,
              .total_ms = -1};
     const oto_batch_job batch = {.asr = o->asr,
                                  .run = run_asr,
-                                 .run_ctx = r->asr,
+                                 .run_ctx = &j,
                                  .on_segment = on_segment,
                                  .on_done = on_done,
                                  .arg = &j};
-    oto_asr_stats before;
+    oto_engine_stats before;
     int rc, last;
 
     memset(out, 0, sizeof *out);
-    oto_asr_stats_get(r->asr, &before);
+    oto_engine_stats_get(r->engine, &before);
     if ((rc = check_job(r, o, e)) != 0)
         return rc;
     oto_arena_reset(r->job);
@@ -401,7 +461,7 @@ int oto_recogniser_run(oto_recogniser *r, const char *path, const oto_job_option
     out->n_segments = oto_batch_segments(r->batch);
     snprintf(out->language, sizeof out->language, "%s",
              oto_batch_language(r->batch, &out->language_probability));
-    stats_since(r->asr, &before, &out->asr);
+    stats_since(r->engine, &before.asr, &out->asr);
     oto_media_close(j.media);
     return rc;
 }

@@ -8,15 +8,43 @@
 #include "models/models.h"
 #include "text/text.h"
 
+/* ---- the model's state, shared by the recognisers of a process (engine.c) ---- */
+
 typedef struct {
-    const oto_model *asr, *vad; /* borrowed; vad NULL: no VAD */
-    int threads;                /* 0: all cores */
-    int batch;                  /* windows per batch, default 3, lowered to fit memory_bytes */
-    int max_beam;               /* 5 */
+    const oto_model *asr; /* borrowed */
+    int threads, batch, max_beam;
+} oto_engine_options;
+typedef struct oto_engine oto_engine;
+int oto_engine_new(const oto_engine_options *o, oto_engine **out, oto_err *e) OTO_CHECK;
+void oto_engine_free(oto_engine *g);
+const oto_engine_options *oto_engine_options_get(const oto_engine *g);
+/* oto_asr_run for n windows of one recording; windows of other threads that ask at the same time
+ * with the same options share its runs. Any thread; results live in `a`. */
+int oto_engine_run(oto_engine *g, const oto_asr_options *o, const oto_asr_window *w, int n,
+                   oto_arena *a, oto_asr_result *out, oto_err *e) OTO_CHECK;
+typedef struct {
+    int64_t runs, mixed_runs, windows; /* mixed: of several recordings */
+    oto_asr_stats asr;                 /* as after the last run */
+} oto_engine_stats;
+void oto_engine_stats_get(oto_engine *g, oto_engine_stats *out);
+
+/* ---- one recording at a time ---- */
+
+typedef struct {
+    oto_engine *engine; /* borrowed; NULL: one of its own, of the fields below */
+    const oto_model *asr,
+        *vad;            /* borrowed; vad NULL: no VAD. asr is the engine's when there is one */
+    int threads;         /* 0: all cores */
+    int batch;           /* windows per batch, default 3, lowered to fit memory_bytes */
+    int max_beam;        /* 5 */
     size_t memory_bytes; /* cap on resident memory, mapped weights included; 0: none. LIMIT when too
                             small */
 } oto_recogniser_options;
 typedef struct oto_recogniser oto_recogniser;
+/* Resident bytes that a process needs: mapped weights and engine, and each recogniser beside the
+ * engine. Fields that are 0 take their defaults. */
+void oto_recogniser_plan(const oto_recogniser_options *o, size_t *engine_bytes,
+                         size_t *recogniser_bytes);
 int oto_recogniser_new(const oto_recogniser_options *o, oto_recogniser **out, oto_err *e) OTO_CHECK;
 void oto_recogniser_free(oto_recogniser *r);
 
@@ -31,6 +59,13 @@ typedef struct {
     int (*on_segment)(void *arg, const oto_segment *s);
     /* audio done / known duration (-1 unknown), ms */
     int (*on_progress)(void *arg, int64_t done_ms, int64_t total_ms);
+    /* For going on after a crash: a recording cut the same way gives the same windows, so what was
+     * recognised once need not be again. recall fills *out (in `a`) and returns true when it knows
+     * the window; remember is told of each one that was recognised. Both or neither. */
+    bool (*recall)(void *arg, const oto_asr_options *o, const oto_asr_window *w, oto_arena *a,
+                   oto_asr_result *out);
+    int (*remember)(void *arg, const oto_asr_options *o, const oto_asr_window *w,
+                    const oto_asr_result *r, oto_err *e);
     void *arg;
 } oto_job_options;
 void oto_job_defaults(oto_job_options *o);
