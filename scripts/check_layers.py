@@ -30,7 +30,7 @@ HOMES = [
     (r"zip\.h", ["weights/"]),
     (r"zlib\.h", ["models/whisper/"]),
     (r"utf8proc\.h", ["text/"]),
-    (r"jansson\.h", ["weights/", "text/", "models/", "recogniser/", "measure/", "cli/"]),
+    (r"jansson\.h", ["weights/", "text/", "models/", "recogniser/", "work/", "server/", "measure/", "cli/"]),
 ]
 
 

@@ -67,7 +67,7 @@ static size_t mapped_bytes(const oto_model *m)
     return info.bytes;
 }
 
-static void set_defaults(oto_recogniser_options *o)
+void oto_recogniser_defaults(oto_recogniser_options *o)
 {
     if (o->engine != NULL) {
         const oto_engine_options *g = oto_engine_options_get(o->engine);
@@ -90,7 +90,7 @@ void oto_recogniser_plan(const oto_recogniser_options *options, size_t *engine_b
 {
     oto_recogniser_options o = *options;
 
-    set_defaults(&o);
+    oto_recogniser_defaults(&o);
     *engine_bytes = mapped_bytes(o.asr) + mapped_bytes(o.vad) +
                     oto_asr_bytes(o.asr, o.batch, o.max_beam) + (size_t)o.threads * SCRATCH_BYTES +
                     CODE_BYTES;
@@ -171,7 +171,7 @@ int oto_recogniser_new(const oto_recogniser_options *o, oto_recogniser **out, ot
     if (r == NULL)
         return oto_fail(e, OTO_E_LIMIT, "out of memory");
     r->o = *o;
-    set_defaults(&r->o);
+    oto_recogniser_defaults(&r->o);
     if ((rc = check_tasks(&r->o, e)) != 0 || (r->o.engine == NULL && (rc = fit(&r->o, e)) != 0) ||
         (rc = make(r, e)) != 0) {
         oto_recogniser_free(r);
@@ -292,7 +292,7 @@ static int read_all(job *j, float *block, oto_err *e)
         if ((rc = idle_progress(j, e)) != 0)
             return rc;
     }
-    if (j->vad != NULL) {
+    if (j->vad != NULL && (rc == 0 || !j->o->whole)) {
         oto_err *const why = rc != 0 ? NULL : e;
         const int last = detect(j, block, 0, true, why);
 
@@ -444,7 +444,7 @@ int oto_recogniser_run(oto_recogniser *r, const char *path, const oto_job_option
 
     rc = read_all(&j, r->block, e);
     /* A decoder that broke down does not take with it what it delivered. */
-    if (rc != OTO_E_CANCELLED) {
+    if (rc == 0 || (rc != OTO_E_CANCELLED && !o->whole)) {
         oto_err *const why = rc != 0 ? NULL : e;
 
         last = oto_slicer_finish(r->slicer, why);

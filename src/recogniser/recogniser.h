@@ -41,6 +41,8 @@ typedef struct {
                             small */
 } oto_recogniser_options;
 typedef struct oto_recogniser oto_recogniser;
+/* Fills in the fields that are 0. */
+void oto_recogniser_defaults(oto_recogniser_options *o);
 /* Resident bytes that a process needs: mapped weights and engine, and each recogniser beside the
  * engine. Fields that are 0 take their defaults. */
 void oto_recogniser_plan(const oto_recogniser_options *o, size_t *engine_bytes,
@@ -52,6 +54,8 @@ typedef struct {
     oto_asr_options asr;
     oto_vad_options vad;
     oto_media_options media;
+    bool whole;        /* after a decoder's failure nothing more is given out: the job will be
+                          tried again. false: what was decoded is recognised */
     bool no_vad;       /* everything is speech; cut at the quietest point */
     int max_window_ms; /* 30000 (slice.c) */
     /* Called in order of time, from the calling thread. A non-zero return cancels

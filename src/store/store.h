@@ -1,5 +1,5 @@
-/* store: jobs, leases, segments, results, keys: the contract every queue keeps. sqlite.c holds it in
- * one file; a queue across machines fills the same functions. spool.c keeps the recordings.
+/* store: jobs, leases, segments, results, keys: the contract every queue keeps. sqlite.c holds it
+ * in one file; a queue across machines fills the same functions. spool.c keeps the recordings.
  *
  * What it promises:
  *   - `submit` returns only when the job is on disk. From then on the job ends exactly once: done,
@@ -25,7 +25,8 @@
 
 #include "base/base.h"
 
-#define OTO_MAX_CRASHES 2
+#define OTO_MAX_CRASHES       2
+#define OTO_MAX_INTERRUPTIONS 10
 
 typedef enum {
     OTO_JOB_QUEUED,
@@ -36,7 +37,7 @@ typedef enum {
     OTO_JOB_CANCELLED
 } oto_job_state;
 #define OTO_JOB_STATES 6
-const char *oto_job_state_name(oto_job_state s); /* "queued" … */
+const char *oto_job_state_name(oto_job_state s);            /* "queued" … */
 int oto_job_state_parse(const char *s, oto_job_state *out); /* 0, or -1 when unknown */
 /* May a job go from one state to the other? */
 bool oto_job_may(oto_job_state from, oto_job_state to);
@@ -83,6 +84,13 @@ typedef struct {
     const char *json; /* the whole segment as verbose json has it, or "" */
 } oto_job_segment;
 
+/* What became of one window of the model, kept until the job ends: a job leased again goes through
+ * its recording as before and recognises only what is not known. */
+typedef struct {
+    int64_t key;
+    const char *json;
+} oto_job_memo;
+
 typedef struct {
     const char *language, *warning;
     int64_t audio_ms;
@@ -92,12 +100,12 @@ typedef struct {
 
 typedef struct {
     int64_t by_state[OTO_JOB_STATES];
-    int64_t waiting_audio_ms;    /* of queued and running jobs, known lengths less checkpoints */
+    int64_t waiting_audio_ms;      /* of queued and running jobs, known lengths less checkpoints */
     int64_t ended[OTO_JOB_STATES]; /* moves into these states ever, deleted jobs included */
-    int64_t done_audio_ms;       /* ever */
-    double processing_s;         /* ever, of done jobs */
-    int64_t audio_bytes;         /* of the recordings kept */
-    int64_t oldest_queued_at;    /* 0: none */
+    int64_t done_audio_ms;         /* ever */
+    double processing_s;           /* ever, of done jobs */
+    int64_t audio_bytes;           /* of the recordings kept */
+    int64_t oldest_queued_at;      /* 0: none */
 } oto_store_stats;
 
 typedef struct oto_store oto_store;
@@ -126,18 +134,22 @@ int oto_store_submit(oto_store *s, const oto_submission *j, int64_t max_queued, 
 int oto_store_find(oto_store *s, const char *client, const char *fingerprint, int64_t since,
                    oto_arena *a, oto_job *out, oto_err *e) OTO_CHECK;
 /* Takes the next job for `owner` (a worker's name) until now + lease_ms. Order: priority, then the
- * client with the least running audio, then age; jobs with not_before in the future wait, and with
- * max_audio_ms > 0 those that are longer or of unknown length. Returns OTO_E_NOT_FOUND without text
- * when nothing waits. The attempt is counted here. */
+ * client with the least running audio, then age; jobs with not_before in the future wait, a suspect
+ * job while another one runs, and with max_audio_ms > 0 those that are longer or of unknown length.
+ * Returns OTO_E_NOT_FOUND without text when nothing waits. The attempt is counted here. */
 int oto_store_lease(oto_store *s, const char *owner, int64_t lease_ms, int64_t max_audio_ms,
                     int64_t now, oto_arena *a, oto_job *job, char token[33], oto_err *e) OTO_CHECK;
 /* Extends a lease. *cancelled: someone asked to stop; the worker then calls oto_store_release. */
 int oto_store_renew(oto_store *s, const char *id, const char *token, int64_t lease_ms, int64_t now,
                     bool *cancelled, oto_err *e) OTO_CHECK;
-/* Stores finished segments and moves the checkpoint, all or nothing. A checkpoint before the
- * present one is INTERNAL. n may be 0. */
+/* Stores finished segments and windows and moves the checkpoint (never back), all or nothing.
+ * Counts may be 0. */
 int oto_store_segments(oto_store *s, const char *id, const char *token, const oto_job_segment *seg,
-                       int n, int64_t checkpoint_ms, int64_t now, oto_err *e) OTO_CHECK;
+                       int n, const oto_job_memo *memo, int n_memo, int64_t checkpoint_ms,
+                       int64_t now, oto_err *e) OTO_CHECK;
+/* A window's result, in `a`. NOT_FOUND without text. */
+int oto_store_recall(oto_store *s, const char *id, int64_t key, oto_arena *a, const char **json,
+                     oto_err *e) OTO_CHECK;
 /* The last segments (n may be 0) and the outcome in one transaction. */
 int oto_store_finish(oto_store *s, const char *id, const char *token, const oto_job_segment *seg,
                      int n, const oto_job_outcome *r, int64_t now, oto_err *e) OTO_CHECK;
@@ -149,13 +161,15 @@ int oto_store_fail(oto_store *s, const char *id, const char *token, const char *
  * job asked to stop becomes cancelled, a deleted one goes. */
 int oto_store_release(oto_store *s, const char *id, const char *token, int64_t now,
                       oto_err *e) OTO_CHECK;
-/* `owner` has died: its leases return at once. Jobs in `blame` (ids that were being worked on) count
- * a crash and become dead at OTO_MAX_CRASHES; the others are innocent and return without counting.
- * n_blame < 0: all are blamed. owner NULL: all owners (the whole program was restarted; nobody is
- * blamed unless named). *n: jobs touched. */
-int oto_store_reclaim(oto_store *s, const char *owner, const char *const *blame, int n_blame,
-                      int64_t now, int *n, oto_err *e) OTO_CHECK;
-/* Leases that ran out, as if their owners had died, all blamed. */
+/* `owner` (NULL: every owner) has died: its leases return at once, their attempts not counted.
+ * blame: by its own fault (a crash, out of memory), so one of its jobs may be poison. Jobs that are
+ * suspect already (crashes > 0) are blamed, or all when none is; a blamed job counts a crash and is
+ * dead at OTO_MAX_CRASHES. Of suspect jobs only one runs at a time, so the innocent get off.
+ * Without blame (killed from outside) a job is dead only after OTO_MAX_INTERRUPTIONS without any
+ * progress in between. *n: jobs touched. */
+int oto_store_reclaim(oto_store *s, const char *owner, bool blame, int64_t now, int *n,
+                      oto_err *e) OTO_CHECK;
+/* Leases that ran out, as if their owners had died, without blame. */
 int oto_store_expire(oto_store *s, int64_t now, int *n, oto_err *e) OTO_CHECK;
 
 /* ---- by hand ---- */
@@ -166,8 +180,8 @@ int oto_store_cancel(oto_store *s, const char *id, int64_t now, oto_err *e) OTO_
 /* failed, dead, cancelled -> queued from the start (segments go), attempts and crashes from 0.
  * NOT_FOUND; BUSY in another state. */
 int oto_store_retry(oto_store *s, const char *id, int64_t now, oto_err *e) OTO_CHECK;
-/* Job, segments, result. A running job is gone for every reader at once, and its worker stops at its
- * next renewal. NOT_FOUND. *audio (in a, "" none): the spool file nobody needs any more. */
+/* Job, segments, result. A running job is gone for every reader at once, and its worker stops at
+ * its next renewal. NOT_FOUND. *audio (in a, "" none): the spool file nobody needs any more. */
 int oto_store_delete(oto_store *s, const char *id, int64_t now, oto_arena *a, const char **audio,
                      oto_err *e) OTO_CHECK;
 
@@ -189,8 +203,8 @@ typedef struct {
 /* Newest first. out [filter->limit]; *n: how many. */
 int oto_store_list(oto_store *s, const oto_store_filter *f, oto_arena *a, oto_job *out, int *n,
                    oto_err *e) OTO_CHECK;
-/* Jobs that will be leased before this one, itself included, and their known audio still to do (ms);
- * 0 when it does not wait. */
+/* Jobs that will be leased before this one, itself included, and their known audio still to do
+ * (ms); 0 when it does not wait. */
 int oto_store_position(oto_store *s, const char *id, int64_t now, int64_t *jobs, int64_t *audio_ms,
                        oto_err *e) OTO_CHECK;
 int oto_store_stats_get(oto_store *s, oto_store_stats *out, oto_err *e) OTO_CHECK;
@@ -238,12 +252,12 @@ int oto_store_key_check(oto_store *s, const char *secret, int64_t now, oto_arena
  * recording is durable when oto_spool_keep returns. */
 typedef struct {
     char dir[400];
-    int64_t max_bytes;  /* of all files; 0: no limit */
-    int64_t min_free;   /* bytes the file system must keep free */
+    int64_t max_bytes; /* of all files; 0: no limit */
+    int64_t min_free;  /* bytes the file system must keep free */
 } oto_spool;
 typedef struct {
-    int fd;          /* -1: none */
-    char part[64];   /* name while it is written */
+    int fd;        /* -1: none */
+    char part[64]; /* name while it is written */
     int64_t bytes;
 } oto_upload;
 int oto_spool_open(const char *dir, int64_t max_bytes, int64_t min_free, oto_spool *out,

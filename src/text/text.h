@@ -77,6 +77,15 @@ int oto_writer_segment(oto_writer *w, const oto_segment *s, oto_err *e) OTO_CHEC
 int oto_writer_finish(oto_writer *w, const oto_writer_info *info, oto_err *e) OTO_CHECK;
 void oto_writer_free(oto_writer *w);
 
+/* ---- segments that are kept (json.c): the keys of verbose_json, times in ms ---- */
+
+struct json_t; /* jansson's */
+/* A new reference, or NULL without memory. */
+struct json_t *oto_segment_pack(const oto_segment *s);
+/* Texts, tokens and words are copied to `a`. Fails with INPUT. */
+int oto_segment_unpack(const struct json_t *j, oto_arena *a, oto_segment *out,
+                       oto_err *e) OTO_CHECK;
+
 /* ---- comparing texts (normalise.c, score.c in measure)
  * ------------------------------------------------------ */
 

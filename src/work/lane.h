@@ -1,0 +1,63 @@
+/* lane (private to work/): a thread of a worker that takes one job at a time. */
+#ifndef OTO_LANE_H
+#define OTO_LANE_H
+
+#include "work/work.h"
+
+#include <pthread.h>
+
+#define LANE_SEGMENTS 64
+#define LANE_MEMOS    32
+
+typedef struct oto_worker oto_worker;
+
+typedef struct {
+    oto_worker *w;
+    int index;
+    pthread_t thread;
+    bool started;
+    oto_store *store;           /* its own: a store belongs to one thread */
+    oto_recogniser *recogniser; /* NULL while at rest */
+    oto_arena *job_arena;       /* the job's strings */
+    oto_arena *scratch;         /* what waits to be stored */
+
+    /* handed over by the worker's main thread, under its lock */
+    bool busy;
+    oto_job job; /* in job_arena */
+    char token[33];
+    _Atomic bool stop;     /* give the job back or let it go */
+    _Atomic bool no_store; /* the store cannot be written any more */
+
+    /* of the present job */
+    oto_request request;
+    int skip; /* segments that are stored already */
+    int n_segments, n_memos;
+    oto_job_segment segments[LANE_SEGMENTS];
+    oto_job_memo memos[LANE_MEMOS];
+    int64_t done_ms, stored_ms;
+    int64_t stored_at; /* monotonic */
+    bool lost;         /* the lease is another's */
+    size_t peak_bytes;
+} lane;
+
+struct oto_worker {
+    oto_worker_options o;
+    oto_board *board;
+    oto_board_proc *proc;
+    char name[32]; /* "worker-1": owner of its leases */
+    int index;
+    oto_store *store; /* of the main thread */
+    oto_model *asr, *vad;
+    oto_engine *engine; /* NULL while at rest */
+    int n_lanes;
+    lane lanes[OTO_MAX_LANES];
+    pthread_mutex_t lock;
+    pthread_cond_t work;
+    bool quit;
+};
+
+/* Time of day, ms since 1970. */
+int64_t oto_clock_ms(void);
+void *oto_lane_main(void *arg);
+
+#endif
