@@ -69,7 +69,8 @@ struct oto_exchange {
     oto_gateway *g;
     struct lws *wsi; /* NULL: the client has gone */
     oto_arena *a;
-    oto_exchange *next, *prev;
+    oto_exchange *next, *prev;  /* of all */
+    oto_exchange *next_at_desk; /* in a queue between loop and desks */
 
     /* request; fixed before a handler runs */
     oto_method method;
