@@ -44,6 +44,13 @@ typedef struct oto_field {
  * spool; fields are kept in the arena. */
 typedef struct oto_body oto_body;
 
+/* Chunked transfer coding, which the HTTP library hands over undecoded. */
+typedef struct {
+    int state;
+    uint64_t left;
+    int digits, line;
+} oto_dechunk;
+
 /* What a protocol says when something goes wrong; filled by oto_problem… and shaped by `fail`. */
 typedef struct {
     int status;       /* HTTP */
@@ -111,7 +118,8 @@ struct oto_exchange {
     oto_body *body;
     int64_t content_length, received, deadline_ms, sent_ms, gone_at_ms;
     bool chunked, close_after, refused, body_done, headers_sent, ended, at_desk, seen, waiting;
-    bool checking_key, keyless, wants_continue;
+    bool checking_key, wants_continue, send_chunked, all_sent, lingering;
+    oto_dechunk dechunk;
     size_t sent; /* of out */
     void (*errand)(oto_exchange *x, oto_store *store);
 };
@@ -212,14 +220,8 @@ int oto_body_new(oto_exchange *x, oto_body **out, oto_problem *p) OTO_CHECK;
 int oto_body_push(oto_body *b, const char *p, size_t n, oto_problem *why) OTO_CHECK;
 int oto_body_end(oto_body *b, oto_problem *why) OTO_CHECK;
 
-/* Chunked transfer coding, which the HTTP library hands over undecoded. */
-typedef struct {
-    int state;
-    uint64_t left;
-    int digits, line;
-} oto_dechunk;
-/* Decodes in place: *n bytes in, *n bytes of payload out. Returns 1 at the end of the body, 0 to go
- * on, -1 when it is malformed. */
+/* Decodes in place (RFC 9112, 7.1): *n bytes in, *n bytes of payload out. Returns 1 at the end of
+ * the body, 0 to go on, -1 when it is malformed. */
 int oto_dechunk_push(oto_dechunk *d, char *p, size_t *n);
 
 /* ---- the gateway (gateway.c, desk.c) ---- */
@@ -252,6 +254,9 @@ int oto_desks_new(const char *store, int n, void (*done)(void *arg, oto_exchange
                   struct oto_desks **out, oto_err *e) OTO_CHECK;
 void oto_desks_free(struct oto_desks *d); /* finishes what was put */
 void oto_desks_put(struct oto_desks *d, oto_exchange *x);
+
+/* Removes what is older or larger than is to be kept (retain.c). */
+void oto_retain(const oto_server_options *o, oto_store *store, int64_t now);
 
 /* Deliveries of webhooks, on a thread of their own (notices.c). */
 struct oto_notices;

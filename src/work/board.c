@@ -12,6 +12,14 @@
 const double oto_rtf_bounds[OTO_RTF_BUCKETS] = {0.005, 0.01, 0.02, 0.05,    0.1,
                                                 0.2,   0.5,  1.0,  HUGE_VAL};
 
+int64_t oto_clock_ms(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_REALTIME, &t);
+    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
 static int make_bell(oto_board_proc *p, oto_err *e)
 {
     p->bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -21,14 +29,12 @@ static int make_bell(oto_board_proc *p, oto_err *e)
 int oto_board_new(int n_workers, oto_board **out, oto_err *e)
 {
     oto_board *b = mmap(NULL, sizeof *b, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    struct timespec now;
     int rc;
 
     if (b == MAP_FAILED)
         return oto_fail_errno(e, "board");
-    clock_gettime(CLOCK_REALTIME, &now);
     b->n_workers = n_workers;
-    b->started_at = (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+    b->started_at = oto_clock_ms();
     b->supervisor.bell = b->gateway.bell = -1;
     for (int i = 0; i < n_workers; i++)
         b->workers[i].bell = -1;

@@ -17,14 +17,6 @@
 #define PROGRESS_EVERY_MS 1000
 #define DECODER_RETRIES   2
 
-int64_t oto_clock_ms(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_REALTIME, &t);
-    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
-
 static void nap(int ms)
 {
     const struct timespec t = {ms / 1000, (long)(ms % 1000) * 1000000};

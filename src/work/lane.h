@@ -56,8 +56,6 @@ struct oto_worker {
     bool quit;
 };
 
-/* Time of day, ms since 1970. */
-int64_t oto_clock_ms(void);
 void *oto_lane_main(void *arg);
 
 #endif

@@ -16,6 +16,9 @@
 #include <signal.h>
 #include <stdatomic.h>
 
+/* Time of day, ms since 1970. */
+int64_t oto_clock_ms(void);
+
 /* ---- what a client may ask of a job (request.c) ---- */
 
 #define OTO_HOTWORDS_BYTES (16 << 10)
