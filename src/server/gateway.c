@@ -1015,7 +1015,7 @@ static void errand_keep_house(oto_exchange *x, oto_store *store)
     int n = 0;
 
     v.ok = oto_store_stats_get(store, &v.s, &e) == 0;
-    snprintf(v.error, sizeof v.error, "%s", v.ok ? "" : e.text);
+    snprintf(v.error, sizeof v.error, "%.199s", v.ok ? "" : e.text);
     w->fresh = v;
     oto_arena_reset(w->janitor_arena);
     if (oto_store_key_list(store, w->janitor_arena, keys, (int)OTO_COUNT(keys), &n, &e) == 0) {
