@@ -38,7 +38,7 @@ void oto_reply_text(oto_exchange *x, int status, const char *type, const char *t
 
 void oto_reply_json(oto_exchange *x, int status, json_t *j)
 {
-    char *text = j != NULL ? json_dumps(j, JSON_COMPACT) : NULL;
+    char *text = j != NULL ? json_dumps(j, JSON_COMPACT | JSON_REAL_PRECISION(12)) : NULL;
 
     json_decref(j);
     if (text != NULL)
@@ -63,7 +63,7 @@ void oto_reply_stream(oto_exchange *x, int status, const char *type)
 
 void oto_reply_event(oto_exchange *x, json_t *j)
 {
-    char *text = j != NULL ? json_dumps(j, JSON_COMPACT) : NULL;
+    char *text = j != NULL ? json_dumps(j, JSON_COMPACT | JSON_REAL_PRECISION(12)) : NULL;
 
     json_decref(j);
     if (text != NULL) {
