@@ -17,7 +17,7 @@ _otolith()
     case $prev in
     -m|--model) _otolith_models "$cur"; COMPREPLY+=($(compgen -f -- "$cur")); return ;;
     -l|--language) COMPREPLY=($(compgen -W "auto en zh de es fr it ja ko pt ru" -- "$cur")); return ;;
-    -f|--format) COMPREPLY=($(compgen -W "txt srt vtt json tsv" -- "$cur")); return ;;
+    -f|--format) COMPREPLY=($(compgen -W "txt srt vtt json tsv lrc" -- "$cur")); return ;;
     -o|--output) COMPREPLY=($(compgen -d -- "$cur")); return ;;
     --task) COMPREPLY=($(compgen -W "transcribe translate" -- "$cur")); return ;;
     --compute) COMPREPLY=($(compgen -W "int8 bf16 f32" -- "$cur")); return ;;

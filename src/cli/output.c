@@ -44,8 +44,8 @@ int oto_cli_formats(const char *list, char *buf, size_t n, oto_cli_output_option
 
         if (!is_format(name))
             return oto_fail(e, OTO_E_USAGE,
-                            "--format %s: unknown format \"%s\" (txt, srt, vtt, tsv, json)", list,
-                            name);
+                            "--format %s: unknown format \"%s\" (txt, srt, vtt, tsv, lrc, json)",
+                            list, name);
         for (int i = 0; i < out->n_formats; i++)
             twice = twice || strcmp(out->formats[i], name) == 0;
         if (!twice)

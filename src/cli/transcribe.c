@@ -36,7 +36,7 @@ enum {
 static const oto_cli_option options[] = {
     {OPT_MODEL, 'm', "model", "MODEL", "name (otolith models list) or path; " OTO_CLI_DEFAULT_ASR},
     {OPT_LANGUAGE, 'l', "language", "LANG", "code or English name; auto (the default) detects it"},
-    {OPT_FORMAT, 'f', "format", "LIST", "of txt, srt, vtt, json, tsv; txt"},
+    {OPT_FORMAT, 'f', "format", "LIST", "of txt, srt, vtt, json, tsv, lrc; txt"},
     {OPT_OUTPUT, 'o', "output", "DIR",
      "write NAME.FORMAT there; - (the default) is standard output"},
     {OPT_TASK, 0, "task", "TASK", "transcribe, or translate (to English)"},

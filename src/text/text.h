@@ -55,9 +55,9 @@ const char *oto_language_name(const char *code); /* "english"; NULL unknown */
 /* ---- output (write.c)
  * ------------------------------------------------------------------------------------ */
 
-/* Streaming writers: nothing grows with the recording. Formats: txt, srt, vtt, tsv, json (openai's
- * verbose_json). Overlaps are resolved (start ≥ previous start, end ≥ start); json keeps what has
- * to come last in an unnamed file. */
+/* Streaming writers: nothing grows with the recording. Formats: txt, srt, vtt, tsv, lrc, json
+ * (openai's verbose_json). Overlaps are resolved (start ≥ previous start, end ≥ start); json keeps
+ * what has to come last in an unnamed file. */
 typedef struct oto_writer oto_writer;
 typedef struct {
     const char *task;     /* "transcribe" or "translate" */
@@ -66,7 +66,9 @@ typedef struct {
     const char *warning; /* NULL or decoder's */
     const char *model;
     double wall_s, rtf;
-    bool words; /* json: a top-level "words" list as well */
+    bool words;       /* json: a top-level "words" list as well */
+    bool no_segments; /* json: without its list of segments */
+    const char *job;  /* json: its id, or NULL */
 } oto_writer_info;
 /* Names of all formats, NULL-terminated. */
 const char *const *oto_writer_formats(void);

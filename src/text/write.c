@@ -137,7 +137,7 @@ static void put_json_z(FILE *f, const char *z)
     put_json(f, (oto_slice){z, strlen(z)});
 }
 
-/* ---- txt, srt, vtt, tsv ---- */
+/* ---- txt, srt, vtt, tsv, lrc ---- */
 
 static void segment_txt(oto_writer *w, const oto_segment *s, oto_slice text)
 {
@@ -225,6 +225,18 @@ static void segment_tsv(oto_writer *w, const oto_segment *s, oto_slice text)
     if (text.n == 0)
         return;
     fprintf(w->f, "%" PRId64 "\t%" PRId64 "\t", s->start_ms, s->end_ms);
+    put_plain(w->f, text);
+    putc('\n', w->f);
+}
+
+/* Lyrics: a line begins at its time, in hundredths taken from one rounded count. */
+static void segment_lrc(oto_writer *w, const oto_segment *s, oto_slice text)
+{
+    const int64_t cs = (s->start_ms + 5) / 10;
+
+    if (text.n == 0)
+        return;
+    fprintf(w->f, "[%02" PRId64 ":%02d.%02d]", cs / 6000, (int)(cs / 100 % 60), (int)(cs % 100));
     put_plain(w->f, text);
     putc('\n', w->f);
 }
@@ -357,10 +369,13 @@ static int finish_json(oto_writer *w, const oto_writer_info *info, oto_err *e)
     fputs(",\"text\":\"", f);
     if ((rc = copy_part(w->text, f, e)) != 0)
         return rc;
-    fputs("\",\"segments\":[", f);
-    if ((rc = copy_part(w->segments, f, e)) != 0)
-        return rc;
-    putc(']', f);
+    putc('"', f);
+    if (!info->no_segments) {
+        fputs(",\"segments\":[", f);
+        if ((rc = copy_part(w->segments, f, e)) != 0)
+            return rc;
+        putc(']', f);
+    }
     if (info->words) {
         fputs(",\"words\":[", f);
         if ((rc = copy_part(w->words, f, e)) != 0)
@@ -379,6 +394,10 @@ static int finish_json(oto_writer *w, const oto_writer_info *info, oto_err *e)
         put_json_z(f, info->model);
         put_number(f, "wall_seconds", info->wall_s);
         put_number(f, "rtf", info->rtf);
+        if (info->job != NULL) {
+            fputs(",\"job\":", f);
+            put_json_z(f, info->job);
+        }
         putc('}', f);
     }
     fputs("}\n", f);
@@ -388,13 +407,11 @@ static int finish_json(oto_writer *w, const oto_writer_info *info, oto_err *e)
 /* ---- the writer ---- */
 
 static const struct format formats[] = {
-    {"txt", NULL, segment_txt, NULL},
-    {"srt", NULL, segment_srt, NULL},
-    {"vtt", begin_vtt, segment_vtt, NULL},
-    {"tsv", begin_tsv, segment_tsv, NULL},
-    {"json", begin_json, segment_json, finish_json},
+    {"txt", NULL, segment_txt, NULL},      {"srt", NULL, segment_srt, NULL},
+    {"vtt", begin_vtt, segment_vtt, NULL}, {"tsv", begin_tsv, segment_tsv, NULL},
+    {"lrc", NULL, segment_lrc, NULL},      {"json", begin_json, segment_json, finish_json},
 };
-static const char *const names[] = {"txt", "srt", "vtt", "tsv", "json", NULL};
+static const char *const names[] = {"txt", "srt", "vtt", "tsv", "lrc", "json", NULL};
 
 const char *const *oto_writer_formats(void)
 {
@@ -410,7 +427,8 @@ int oto_writer_new(const char *format, FILE *f, bool words, oto_writer **out, ot
     while (i < OTO_COUNT(formats) && strcmp(formats[i].name, format) != 0)
         i++;
     if (i == OTO_COUNT(formats))
-        return oto_fail(e, OTO_E_USAGE, "unknown format %s (txt, srt, vtt, tsv, json)", format);
+        return oto_fail(e, OTO_E_USAGE, "unknown format %s (txt, srt, vtt, tsv, lrc, json)",
+                        format);
     w = calloc(1, sizeof *w);
     if (w == NULL)
         return oto_fail(e, OTO_E_LIMIT, "out of memory");

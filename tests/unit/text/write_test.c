@@ -107,6 +107,17 @@ static void test_tsv(void **state)
     check("tsv", s, 2, "start\tend\ttext\n0\t3320\ta b\n4000\t5000\tc\n");
 }
 
+static void test_lrc(void **state)
+{
+    const oto_segment s[] = {segment(0, 3320, " The beach."), segment(3320, 3400, " "),
+                             segment(59994, 61000, " a"), segment(59995, 61000, " b"),
+                             segment(3723456, 3724000, " late")};
+
+    (void)state;
+    check("lrc", s, 5, "[00:00.00]The beach.\n[00:59.99]a\n[01:00.00]b\n[62:03.46]late\n");
+    check("lrc", s, 0, "");
+}
+
 static void test_order_is_kept(void **state)
 {
     const oto_segment s[] = {segment(2000, 3000, " a"), segment(1500, 1700, " b"),
@@ -227,6 +238,28 @@ static void test_json_words(void **state)
     json_decref(j);
 }
 
+static void test_json_of_words_alone(void **state)
+{
+    const oto_writer_info info = {.task = "transcribe",
+                                  .language = "en",
+                                  .model = "m",
+                                  .words = true,
+                                  .no_segments = true,
+                                  .job = "0123abcd"};
+    oto_segment s = segment(0, 900, " The beach,");
+    json_t *j;
+
+    (void)state;
+    s.words = words;
+    s.n_words = 2;
+    j = parsed(&s, 1, &info);
+    check_keys(j, "task language duration text words usage x_otolith ");
+    assert_int_equal(json_array_size(json_object_get(j, "words")), 2);
+    assert_string_equal(json_string_value(json_object_get(json_object_get(j, "x_otolith"), "job")),
+                        "0123abcd");
+    json_decref(j);
+}
+
 static void test_not_numbers(void **state)
 {
     oto_segment s = segment(0, 900, " x");
@@ -293,10 +326,12 @@ int main(void)
         cmocka_unit_test(test_vtt),
         cmocka_unit_test(test_vtt_words),
         cmocka_unit_test(test_tsv),
+        cmocka_unit_test(test_lrc),
         cmocka_unit_test(test_order_is_kept),
         cmocka_unit_test(test_json),
         cmocka_unit_test(test_json_of_silence),
         cmocka_unit_test(test_json_words),
+        cmocka_unit_test(test_json_of_words_alone),
         cmocka_unit_test(test_not_numbers),
         cmocka_unit_test(test_chinese_is_not_spaced),
         cmocka_unit_test(test_unknown_format),
