@@ -26,7 +26,7 @@
 #include "base/base.h"
 
 #define OTO_MAX_CRASHES       2
-#define OTO_MAX_INTERRUPTIONS 10
+#define OTO_MAX_INTERRUPTIONS 100
 
 typedef enum {
     OTO_JOB_QUEUED,

@@ -34,6 +34,7 @@ typedef struct {
     int index; /* of a worker; -1: gateway */
     pid_t pid; /* 0: not running */
     int64_t started, start_at, pause_ms;
+    int64_t oom_kills; /* of the machine, at its start */
     bool replacing; /* asked to stop so that a fresh one takes its place */
 } child;
 
@@ -142,13 +143,29 @@ static void start(tree *t, child *c)
     }
     c->pid = pid;
     c->started = now;
+    c->oom_kills = oom_kills();
     c->replacing = false;
     atomic_store(&c->proc->pid, pid);
 }
 
-/* Signals that a program brings upon itself; SIGKILL comes from outside (the kernel's, for want of
- * memory, looks the same and is caught by the count of interruptions). */
-static bool own_fault(int status)
+/* How often the kernel has killed something for want of memory; -1 unknown. */
+static int64_t oom_kills(void)
+{
+    FILE *f = fopen("/proc/vmstat", "re");
+    long long n = -1;
+    char line[128];
+
+    while (f != NULL && fgets(line, sizeof line, f) != NULL)
+        if (sscanf(line, "oom_kill %lld", &n) == 1)
+            break;
+    if (f != NULL)
+        fclose(f);
+    return n;
+}
+
+/* Signals that a program brings upon itself. SIGKILL comes from outside, unless the kernel sent it
+ * for want of memory. */
+static bool own_fault(const child *c, int status)
 {
     if (WIFEXITED(status))
         return WEXITSTATUS(status) != 0 && WEXITSTATUS(status) != OTO_EXIT_RECYCLE;
@@ -161,6 +178,8 @@ static bool own_fault(int status)
     case SIGSYS:
     case SIGTRAP:
         return true;
+    case SIGKILL:
+        return oom_kills() > c->oom_kills;
     default:
         return false;
     }
@@ -184,10 +203,10 @@ static void ended(tree *t, child *c, int status)
 
     log_end(c, status);
     /* A worker that could not start has worked on nothing. */
-    if (c->index >= 0 && own_fault(status) && atomic_load(&c->proc->state) != OTO_PROC_STARTING)
+    if (c->index >= 0 && own_fault(c, status) && atomic_load(&c->proc->state) != OTO_PROC_STARTING)
         atomic_store(&c->proc->blame, 1);
     atomic_fetch_add(recycled || c->replacing ? &c->proc->recycled : &c->proc->restarts, 1);
-    if (meant || now - c->started >= HEALTHY_MS || (WIFSIGNALED(status) && !own_fault(status)))
+    if (meant || now - c->started >= HEALTHY_MS || (WIFSIGNALED(status) && !own_fault(c, status)))
         c->pause_ms = 0;
     else
         c->pause_ms = c->pause_ms == 0 ? FIRST_PAUSE_MS : OTO_MIN(2 * c->pause_ms, LAST_PAUSE_MS);
