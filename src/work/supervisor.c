@@ -122,6 +122,21 @@ static const char *name_of(const child *c)
     return name;
 }
 
+/* How often the kernel has killed something for want of memory; -1 unknown. */
+static int64_t oom_kills(void)
+{
+    FILE *f = fopen("/proc/vmstat", "re");
+    long long n = -1;
+    char line[128];
+
+    while (f != NULL && fgets(line, sizeof line, f) != NULL)
+        if (sscanf(line, "oom_kill %lld", &n) == 1)
+            break;
+    if (f != NULL)
+        fclose(f);
+    return n;
+}
+
 static void start(tree *t, child *c)
 {
     const pid_t supervisor = getpid();
@@ -146,21 +161,6 @@ static void start(tree *t, child *c)
     c->oom_kills = oom_kills();
     c->replacing = false;
     atomic_store(&c->proc->pid, pid);
-}
-
-/* How often the kernel has killed something for want of memory; -1 unknown. */
-static int64_t oom_kills(void)
-{
-    FILE *f = fopen("/proc/vmstat", "re");
-    long long n = -1;
-    char line[128];
-
-    while (f != NULL && fgets(line, sizeof line, f) != NULL)
-        if (sscanf(line, "oom_kill %lld", &n) == 1)
-            break;
-    if (f != NULL)
-        fclose(f);
-    return n;
 }
 
 /* Signals that a program brings upon itself. SIGKILL comes from outside, unless the kernel sent it
