@@ -207,10 +207,41 @@ const char *oto_local_time(oto_arena *a, int64_t ms);
 /* All of it in a writer's format (txt, srt, vtt, tsv, json, lrc); words: as oto_writer_new. */
 int oto_transcript(oto_exchange *x, oto_store *store, const oto_job *job, const char *format,
                    bool words, oto_str *out, oto_err *e) OTO_CHECK;
+/* The same with more said about json. */
+enum { OTO_WORDS = 1, OTO_NO_SEGMENTS = 2, OTO_ABOUT = 4 /* x_otolith */ };
+int oto_transcript_as(oto_exchange *x, oto_store *store, const oto_job *job, const char *format,
+                      unsigned flags, oto_str *out, oto_err *e) OTO_CHECK;
 /* The plain text, segments joined. */
 int oto_plain_text(oto_exchange *x, oto_store *store, const oto_job *job, oto_str *out,
                    oto_err *e) OTO_CHECK;
+/* [{start, end, text, words}] in seconds, from segment `first` on; NULL on failure. */
 json_t *oto_segments_json(oto_store *store, const oto_job *job, int first, oto_err *e);
+/* Joins the texts of segments as they come: no white space at either end, a ' ' for each between,
+ * always UTF-8. Zeroed before the first. */
+typedef struct {
+    bool begun;
+    size_t spaces;
+} oto_joint;
+void oto_join(oto_joint *j, const char *text, oto_str *out);
+/* Code of the language of a job's text (English when it was translated), "" unknown. */
+const char *oto_text_language(oto_exchange *x, const oto_job *job);
+
+/* ---- requests that wait for their job (await.c) ---- */
+
+/* Takes the upload in as oto_intake, or joins the job that an earlier try of the same request has
+ * made. The job is cancelled so long after its client has gone. */
+bool oto_take_in(oto_exchange *x, oto_store *store, oto_order *o, int64_t cancel_after_ms,
+                 oto_problem *p);
+typedef void (*oto_answer_fn)(oto_exchange *x, oto_store *store, const oto_job *job, void *arg);
+/* Once x->job is done, `answer` answers; when it fails, a problem does. type: of the answer, for
+ * headers that have to be sent before it. */
+void oto_await(oto_exchange *x, const char *type, oto_answer_fn answer, void *arg);
+/* Why an ended job has no result. */
+void oto_job_problem(const oto_job *job, oto_problem *p);
+/* Memory for what a look needs until it returns; freed with the exchange. NULL: none left. */
+oto_arena *oto_scratch_new(oto_exchange *x);
+/* Header x-otolith-ignored with the names of the fields nobody has read. */
+void oto_name_ignored(oto_exchange *x);
 
 /* ---- body.c ---- */
 
