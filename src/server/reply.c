@@ -30,7 +30,8 @@ void oto_reply_text(oto_exchange *x, int status, const char *type, const char *t
     x->kind = OTO_REPLY_WHOLE;
     x->status = status;
     x->type = type;
-    oto_str_clear(&x->out);
+    oto_str_clear(&x->out); /* of heartbeats, which are out already */
+    x->sent = 0;
     oto_str_put(&x->out, text, n);
     if (x->out.failed)
         x->kind = OTO_REPLY_ABORT;
