@@ -28,7 +28,7 @@ HOMES = [
     (r"curl/", ["weights/", "server/notices.c"]),
     (r"openssl/", ["weights/", "store/", "server/"]),
     (r"sqlite3\.h", ["store/sqlite.h"]),
-    (r"libwebsockets\.h", ["server/gateway.c", "server/exchange.c", "server/send.c"]),
+    (r"libwebsockets\.h", ["server/loop.h"]),
     (r"zip\.h", ["weights/"]),
     (r"zlib\.h", ["models/whisper/"]),
     (r"utf8proc\.h", ["text/"]),

@@ -1,0 +1,62 @@
+/* loop (private to server/): what the files of the event loop share. */
+#ifndef OTO_SERVER_LOOP_H
+#define OTO_SERVER_LOOP_H
+
+#include "server/parts.h"
+
+#include <libwebsockets.h>
+
+/* What a connection carries between requests. */
+typedef struct {
+    oto_exchange *x;
+} session;
+
+typedef struct {
+    oto_gateway g;
+    pthread_mutex_t lock;
+    oto_exchange *back, **last_back; /* from the desks */
+    oto_exchange janitor;            /* carries the housekeeping errand */
+    oto_store_view fresh;
+    int64_t housekept_ms, drain_until_ms;
+    int signals;
+    lws_sorted_usec_list_t tick;
+    oto_arena *janitor_arena;
+    struct oto_notices *notices;
+} gateway;
+
+/* Results of callbacks: 0 goes on, -1 closes the connection. */
+
+/* ---- send.c ---- */
+
+/* Has the next piece sent when the connection can take it. */
+void oto_send_ask(oto_exchange *x);
+/* `early`: before the answer is known. */
+int oto_send_headers(oto_exchange *x, bool early) OTO_CHECK;
+int oto_send_on_writable(session *s) OTO_CHECK;
+/* The answer is out. */
+int oto_send_finish(session *s, oto_exchange *x) OTO_CHECK;
+
+/* ---- exchange.c ---- */
+
+int oto_exchange_on_request(gateway *w, struct lws *wsi, session *s, const char *path) OTO_CHECK;
+int oto_exchange_on_body(session *s, char *p, size_t n) OTO_CHECK;
+int oto_exchange_on_body_end(session *s) OTO_CHECK;
+void oto_exchange_on_closed(session *s);
+void oto_exchange_drop(oto_exchange *x);
+void oto_exchange_log(const oto_exchange *x);
+bool oto_exchange_is_h2(const oto_exchange *x);
+
+/* A handler or a look has answered. */
+void oto_exchange_reply(oto_exchange *x);
+void oto_exchange_refuse(oto_exchange *x, const oto_problem *p);
+/* The client has gone and nobody works on the exchange. */
+void oto_exchange_settle_gone(oto_exchange *x, int64_t now);
+void oto_exchange_to_desk(oto_exchange *x, void (*errand)(oto_exchange *x, oto_store *store));
+/* The errand of an exchange that waits. */
+void oto_exchange_look(oto_exchange *x, oto_store *store);
+/* On a desk's thread: an errand is done. */
+void oto_exchange_come_back(void *arg, oto_exchange *x);
+/* On the loop: takes what came back. */
+void oto_exchange_collect(gateway *w);
+
+#endif
