@@ -31,7 +31,7 @@ int oto_arena_new(const char *name, size_t cap_bytes, oto_arena **out, oto_err *
         return oto_fail(e, OTO_E_LIMIT, "%s: an arena of %zu bytes cannot be made", name,
                         cap_bytes);
     }
-    oto_arena *a = calloc(1, sizeof *a);
+    oto_arena *a = oto_fault("allocation", ENOMEM) ? NULL : calloc(1, sizeof *a);
     if (!a) {
         return oto_fail(e, OTO_E_LIMIT, "%s: out of memory", name);
     }
@@ -63,7 +63,7 @@ void oto_arena_free(oto_arena *a)
 void *oto_arena_alloc(oto_arena *a, size_t n_bytes)
 {
     size_t at = (a->used + ALIGN - 1) & ~(size_t)(ALIGN - 1);
-    if (at > a->cap || n_bytes > a->cap - at) {
+    if (at > a->cap || n_bytes > a->cap - at || oto_fault("allocation", ENOMEM)) {
         return NULL;
     }
     a->used = at + n_bytes;

@@ -87,6 +87,24 @@ void oto_log_setup(oto_log_level level, bool json);
  * one write(2). */
 void oto_log(oto_log_level level, const char *fmt, ...) OTO_PRINTF(2, 3);
 
+/* ---- faults on purpose (fault.c) ---- */
+
+/* True when this call has to fail, with errno set; never in ordinary builds. `what` names the call. */
+#ifdef OTO_FAULTS
+bool oto_fault(const char *what, int error);
+void oto_fault_setup(void); /* once, before anything is forked */
+#else
+static inline bool oto_fault(const char *what, int error)
+{
+    (void)what;
+    (void)error;
+    return false;
+}
+static inline void oto_fault_setup(void)
+{
+}
+#endif
+
 /* ---- checked sizes ----------------------------------------------------------------------------
  */
 

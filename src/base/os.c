@@ -173,10 +173,11 @@ int oto_write_file(const char *path, const void *p, size_t n, oto_err *e)
     if (fd < 0) {
         return oto_fail_errno(e, "%s", tmp);
     }
-    int bad = write_all(fd, p, n) != 0 || fsync(fd) != 0;
+    int bad = oto_fault("write", ENOSPC) || write_all(fd, p, n) != 0 || oto_fault("sync", EIO) ||
+              fsync(fd) != 0;
     int err = errno;
     bad = close(fd) != 0 || bad;
-    if (!bad && rename(tmp, path) == 0) {
+    if (!bad && !oto_fault("rename", EIO) && rename(tmp, path) == 0) {
         sync_folder_of(path);
         return 0;
     }

@@ -51,6 +51,7 @@ int main(int argc, char **argv)
         help(stderr);
         return oto_cli_status(OTO_E_USAGE);
     }
+    oto_fault_setup();
     oto_cli_catch_signals();
     if (oto_cpu_init(&e) != 0)
         return oto_cli_fail(&e);

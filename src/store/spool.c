@@ -86,7 +86,7 @@ int oto_upload_write(const oto_spool *s, oto_upload *u, const void *p, size_t n,
         (rc = check_space(s, 0, e)) != 0)
         return rc;
     while (n > 0) {
-        const ssize_t done = write(u->fd, at, n);
+        const ssize_t done = oto_fault("write", ENOSPC) ? -1 : write(u->fd, at, n);
 
         if (done < 0 && errno == EINTR)
             continue;
@@ -106,7 +106,7 @@ static int sync_folder(const oto_spool *s, oto_err *e)
     const int fd = open(s->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     int rc = 0;
 
-    if (fd < 0 || fsync(fd) != 0)
+    if (fd < 0 || oto_fault("sync", EIO) || fsync(fd) != 0)
         rc = oto_fail(e, OTO_E_IO, "%s: %s", s->dir, strerror(errno));
     if (fd >= 0)
         close(fd);
@@ -141,7 +141,7 @@ int oto_upload_keep(const oto_spool *s, oto_upload *u, const char *ext, int64_t 
     struct tm tm;
     int rc;
 
-    if (fsync(u->fd) != 0) {
+    if (oto_fault("sync", EIO) || fsync(u->fd) != 0) {
         /* ENOSPC and EDQUOT are told here by some file systems; anything else is a lost write. */
         rc = errno == ENOSPC || errno == EDQUOT
                  ? full(s, e)
@@ -156,7 +156,7 @@ int oto_upload_keep(const oto_spool *s, oto_upload *u, const char *ext, int64_t 
     snprintf(name, 64, "%s_%03d_%s.%.16s", date, number_of_day(s, date), random, ext);
     path_of(s, u->part, from);
     path_of(s, name, to);
-    if (link(from, to) != 0)
+    if (oto_fault("rename", EIO) || link(from, to) != 0)
         rc = oto_fail_errno(e, "%s", s->dir);
     oto_upload_drop(s, u);
     if (rc == 0 && (rc = sync_folder(s, e)) != 0)

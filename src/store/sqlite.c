@@ -8,6 +8,7 @@
  * lets go of it. */
 #include "store/sqlite.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
@@ -153,9 +154,13 @@ int oto_sql_bind(oto_store *s, sqlite3_stmt **out, oto_err *e, const char *sql, 
 
 int oto_sql_step(oto_store *s, sqlite3_stmt *q, oto_err *e)
 {
-    const int code = sqlite3_step(q);
-    int rc;
+    int code, rc;
 
+    if (oto_fault("SQL step", EIO)) {
+        sqlite3_reset(q);
+        return oto_fail(e, OTO_E_IO, "%s: a fault on purpose", s->path);
+    }
+    code = sqlite3_step(q);
     if (code == SQLITE_ROW)
         return 1;
     rc = code == SQLITE_DONE ? 0 : oto_sql_fail(s, e);

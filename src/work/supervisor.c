@@ -148,7 +148,7 @@ static void start(tree *t, child *c)
     atomic_store(&c->proc->started_at_ms, now);
     atomic_store(&c->proc->jobs, 0);
     fflush(NULL);
-    pid = fork();
+    pid = oto_fault("fork", EAGAIN) ? -1 : fork();
     if (pid == 0)
         become(t, c, supervisor);
     if (pid < 0) {
