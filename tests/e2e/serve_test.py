@@ -1,0 +1,376 @@
+"""The server as its users meet it: uploads good and bad, limits, keys, progress, cancelling, memory,
+faults. Real weights, a real socket."""
+
+import http.client
+import json
+import os
+import signal
+import socket
+import ssl
+import subprocess
+import threading
+import time
+
+import pytest
+
+import tool
+from rest import RestServer
+
+
+@pytest.fixture(scope="module")
+def server(models, tmp_path_factory):
+    with RestServer(tmp_path_factory.mktemp("serve"), "--cors", "*") as s:
+        yield s
+
+
+def wait_for(server, task, wanted=("done", "failed"), limit=120):
+    until = time.monotonic() + limit
+    while time.monotonic() < until:
+        status, reply = server.get_json(f"/api/v1/asr/result/{task}")
+        assert status == 200, reply
+        if reply["status"] in wanted:
+            return reply
+        time.sleep(0.05)
+    pytest.fail(f"job {task}: {reply}")
+
+
+def in_data(data, name):
+    return os.path.join(data, name)
+
+
+def test_job_from_upload_to_text(server, data):
+    status, reply = server.submit(in_data(data, "en20.wav"), language="en")
+    assert status == 200 and len(reply["task_id"]) == 8
+    assert reply["status"] == "queued" and reply["position"] >= 0
+    result = wait_for(server, reply["task_id"])
+    assert result["status"] == "done" and result["error"] is None
+    assert tool.errors(tool.read(data, "en20.txt"), result["text"]) <= 6
+    assert 20 < result["duration"] < 30 and result["progress"] == 100
+    assert result["memory"]["peak_mb"] > 0 and result["segments"]
+    status, history = server.get_json("/api/v1/asr/history")
+    assert history["records"][0]["task_id"] == reply["task_id"]
+    assert history["records"][0]["status"] == "success"
+    # The bytes come back as they went in, whole and in part.
+    with open(in_data(data, "en20.wav"), "rb") as f:
+        sent = f.read()
+    assert server.call("GET", result["audio_url"])[1] == sent
+    status, part, headers = server.call(
+        "GET", result["audio_url"], headers={"Range": "bytes=100-199"}
+    )
+    assert (status, part) == (206, sent[100:200])
+    assert headers["content-range"] == f"bytes 100-199/{len(sent)}"
+    status, _, headers = server.call(
+        "GET", result["audio_url"], headers={"Range": "bytes=99999999-"}
+    )
+    assert status == 416
+    # Gone is gone.
+    status, reply = server.call_json("DELETE", f"/api/v1/asr/task/{reply['task_id']}")
+    assert reply["deleted"] is True
+    assert server.get_json(f"/api/v1/asr/result/{reply['task_id']}")[0] == 404
+    assert server.call_json("DELETE", f"/api/v1/asr/task/{reply['task_id']}")[1]["deleted"] is False
+
+
+@pytest.mark.parametrize(
+    "name, content, status, reason",
+    [
+        ("empty.wav", b"", 415, "empty (0 bytes)"),
+        ("picture.mp3", b"\x89PNG\r\n\x1a\n" + bytes(4000), 415, ""),
+        ("notes.txt", b"hello", 400, "Invalid file format"),
+        ("noise.wav", b"RIFF\x00\x00\x00\x00WAVEfmt " + bytes(8), 415, ""),
+    ],
+)
+def test_what_holds_no_sound_is_refused(server, tmp_path, name, content, status, reason):
+    path = tmp_path / name
+    path.write_bytes(content)
+    got, reply = server.submit(str(path))
+    assert got == status, reply
+    assert reason in reply["detail"]
+    assert str(server.data) not in json.dumps(reply)
+
+
+def test_requests_that_make_no_sense(server):
+    for method, path, status in [
+        ("GET", "/nowhere", 404),
+        ("PUT", "/api/v1/asr/submit", 405),
+        ("GET", "/api/v1/asr/result/00000000", 404),
+        ("GET", "/api/v1/asr/result/*", 404),
+        ("GET", "/api/v1/asr/result/..%2f..%2fotolith.db", 404),
+        ("GET", "/api/v1/asr/audio/*", 404),
+        ("GET", "/api/v1/asr/history?limit=0", 422),
+        ("GET", "/api/v1/asr/history?limit=200", 422),
+        ("GET", "/api/v1/asr/history?limit=x", 422),
+        ("POST", "/api/v1/asr/submit", 422),
+        ("POST", "/api/v1/asr/retry/00000000", 404),
+        ("GET", "/api/v1/jobs?state=lost", 400),
+        ("GET", "/api/v1/jobs/zz", 404),
+    ]:
+        got, reply = server.call_json(method, path)
+        assert got == status, (method, path, got, reply)
+        assert "detail" in reply
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"GARBAGE\r\n\r\n",
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"POST /api/v1/asr/submit HTTP/1.1\r\nContent-Length: -5\r\n\r\n",
+        b"POST /api/v1/asr/submit HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"POST /api/v1/asr/submit HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
+        b"ffffffffffffffffff\r\n",
+        b"POST /api/v1/asr/submit HTTP/1.1\r\nContent-Type: multipart/form-data\r\n"
+        b"Content-Length: 4\r\n\r\nabcd",
+        b"POST /api/v1/asr/submit HTTP/1.1\r\nContent-Type: multipart/form-data; boundary=x\r\n"
+        b"Content-Length: 40\r\n\r\n--x\r\nContent-Disposition: form-data\r\n\r\n",
+        b"GET /" + b"a" * 20000 + b" HTTP/1.1\r\n\r\n",
+        b"GET / HTTP/1.1\r\n" + b"X-Long: " + b"b" * 20000 + b"\r\n\r\n",
+        bytes(range(256)) * 10,
+    ],
+)
+def test_malformed_requests_hurt_nobody(server, text):
+    before = server.processes("gateway")
+    with socket.create_connection(("127.0.0.1", server.port), timeout=5) as s:
+        s.sendall(text)
+        s.settimeout(2)
+        try:
+            while s.recv(4096):
+                pass
+        except OSError:
+            pass
+    assert server.get_json("/health")[1]["status"] == "ready"
+    assert server.processes("gateway") == before
+
+
+def test_chunked_upload(server, data):
+    def pieces():
+        with open(in_data(data, "en20.wav"), "rb") as f:
+            body, kind = server.form({"language": "en"}, ("audio", "会议.wav", f.read()))
+        for i in range(0, len(body), 7001):
+            yield body[i : i + 7001]
+
+    _, kind = server.form({}, ("audio", "x.wav", b""))
+    c = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+    c.request("POST", "/api/v1/asr/submit", pieces(), {"Content-Type": kind}, encode_chunked=True)
+    reply = json.loads(c.getresponse().read())
+    result = wait_for(server, reply["task_id"])
+    assert result["status"] == "done" and result["filename"] == "会议.wav"
+
+
+def test_refused_upload_is_read_to_the_answer(models, tmp_path):
+    with RestServer(tmp_path / "data", "--max-upload", "1M") as server:
+        body, kind = server.form({}, ("audio", "long.wav", bytes(40 << 20)))
+        for _ in range(10):
+            c = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+            c.request("POST", "/api/v1/asr/submit", body, {"Content-Type": kind})
+            response = c.getresponse()
+            assert response.status == 413 and b"limit" in response.read()
+        assert not os.listdir(os.path.join(server.data, "spool"))
+
+
+def test_progress_and_cancel(server, data):
+    status, reply = server.submit(in_data(data, "en.wav"), language="en")
+    task = reply["task_id"]
+    events = []
+    c = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+    c.request("GET", f"/api/v1/jobs/{task}/events")
+    response = c.getresponse()
+    assert response.getheader("content-type").startswith("text/event-stream")
+    while not any(e["type"] == "segment" for e in events):
+        line = response.readline()
+        assert line, events
+        if line.startswith(b"data: "):
+            events.append(json.loads(line[6:]))
+    partial = server.get_json(f"/api/v1/asr/result/{task}")[1]
+    assert partial["status"] == "processing" and partial["partial_text"]
+    assert 0 <= partial["progress"] < 100
+    assert server.call_json("POST", f"/api/v1/jobs/{task}/cancel")[0] == 200
+    for line in response:
+        if line.startswith(b"data: "):
+            events.append(json.loads(line[6:]))
+    assert events[-1]["type"] == "end" and events[-1]["state"] == "cancelled"
+    assert wait_for(server, task)["status"] == "failed"
+    # By hand it runs again, to its end.
+    assert server.call_json("POST", f"/api/v1/asr/retry/{task}")[0] == 200
+    assert server.call_json("POST", f"/api/v1/asr/retry/{task}")[0] == 400
+    assert wait_for(server, task)["status"] == "done"
+
+
+def test_short_before_long(server, data):
+    """A short recording gets its turn while a long one runs."""
+    long = server.submit(in_data(data, "en.wav"), language="en")[1]["task_id"]
+    wait_for(server, long, ("processing",))
+    short = server.submit(in_data(data, "en20.wav"), language="en")[1]["task_id"]
+    assert wait_for(server, short)["status"] == "done"
+    assert server.get_json(f"/api/v1/asr/result/{long}")[1]["status"] == "processing"
+    assert wait_for(server, long)["status"] == "done"
+
+
+def test_idempotency(server, data):
+    one = server.submit(in_data(data, "en20.wav"), idempotency_key="a")[1]["task_id"]
+    assert server.submit(in_data(data, "en20.wav"), idempotency_key="a")[1]["task_id"] == one
+    assert server.submit(in_data(data, "en20.wav"), idempotency_key="b")[1]["task_id"] != one
+
+
+def test_keys(models, data, tmp_path):
+    folder = tmp_path / "data"
+    added = tool.good("keys", "add", "--name", "test", "--max-jobs", "1", "--data", folder)
+    key = next(word for word in added.out.split() if word.startswith("oto_"))
+    with RestServer(folder, key=key) as server:
+        for headers in ({}, {"Authorization": "Bearer oto_wrong"}, {"X-API-Key": "x"}):
+            status, _, got = server.call("GET", "/api/v1/asr/history", headers=headers, keyless=True)
+            assert status == 401 and got["www-authenticate"] == "Bearer"
+        assert server.call("GET", "/health", keyless=True)[0] == 200
+        for name in ("X-API-Key", "api-key"):
+            assert server.call("GET", "/api/v1/stats", headers={name: key}, keyless=True)[0] == 200
+        assert server.submit(in_data(data, "en.wav"))[0] == 200
+        status, _, got = server.submit_full(in_data(data, "en20.wav"))
+        assert status == 429 and int(got["retry-after"]) > 0
+        listed = tool.good("keys", "list", "--data", folder).out
+        assert "test" in listed and key not in listed
+        tool.good("keys", "revoke", listed_id(listed), "--data", folder)
+        until = time.monotonic() + 10
+        while server.call("GET", "/api/v1/stats")[0] != 401 and time.monotonic() < until:
+            time.sleep(0.2)
+        # The last key is gone, but the door does not open by that.
+        assert server.call("GET", "/api/v1/stats")[0] == 401
+
+
+def listed_id(text):
+    return next(line.split()[0] for line in text.splitlines() if "test" in line)
+
+
+def test_tls(models, data, tmp_path):
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj",
+         "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", cert],
+        check=True, capture_output=True,
+    )
+    with RestServer(tmp_path / "data", "--tls-cert", cert, "--tls-key", key) as server:
+        context = ssl.create_default_context(cafile=cert)
+        c = http.client.HTTPSConnection("127.0.0.1", server.port, timeout=20, context=context)
+        with open(in_data(data, "en20.wav"), "rb") as f:
+            body, kind = server.form({}, ("audio", "a.wav", f.read()))
+        c.request("POST", "/api/v1/asr/submit", body, {"Content-Type": kind})
+        task = json.loads(c.getresponse().read())["task_id"]
+        until = time.monotonic() + 60
+        while time.monotonic() < until:
+            c.request("GET", f"/api/v1/asr/result/{task}")
+            reply = json.loads(c.getresponse().read())
+            if reply["status"] == "done":
+                break
+            time.sleep(0.1)
+        assert reply["status"] == "done"
+        out = subprocess.run(
+            ["curl", "-s", "--http2", "--cacert", cert, "-w", "\n%{http_version} %{http_code}",
+             "-F", f"file=@{in_data(data, 'en20.wav')}", "-F", "model=whisper-1",
+             f"https://127.0.0.1:{server.port}/v1/audio/transcriptions"],
+            capture_output=True, check=True, text=True,
+        ).stdout
+        assert out.splitlines()[-1] == "2 200"
+        assert "text" in json.loads(out.splitlines()[0])
+
+
+def test_burst(models, data, tmp_path):
+    """Many at once: all are taken and all are done; health answers meanwhile."""
+    n = 500 if tool.LONG else 60
+    with RestServer(tmp_path / "data") as server:
+        replies, stop, slow = [], threading.Event(), []
+
+        def health():
+            while not stop.is_set():
+                assert server.get_json("/health")[0] == 200
+                time.sleep(0.01)
+
+        def one():
+            replies.append(server.submit(in_data(data, "formats/opus.ogg"), language="en"))
+
+        watcher = threading.Thread(target=health)
+        watcher.start()
+        threads = [threading.Thread(target=one) for _ in range(n)]
+        [t.start() for t in threads]
+        [t.join() for t in threads]
+        assert [r[0] for r in replies] == [200] * n
+        texts = {wait_for(server, r[1]["task_id"], limit=600)["text"] for r in replies}
+        stop.set()
+        watcher.join()
+        assert len(texts) == 1 and texts.pop()
+        status = server.get_json("/api/v1/asr/queue/status")[1]
+        assert (status["queued"], status["processing"], status["failed"]) == (0, 0, 0)
+
+
+def test_full_queue(models, data, tmp_path):
+    with RestServer(tmp_path / "data", "--max-queue", "2") as server:
+        for p in server.processes("worker"):
+            os.kill(p, signal.SIGSTOP)
+        answers = [server.submit_full(in_data(data, "en20.wav")) for _ in range(4)]
+        assert [a[0] for a in answers] == [200, 200, 503, 503]
+        assert int(answers[-1][2]["retry-after"]) > 0
+        assert "overloaded" in json.dumps(answers[-1][1])
+        for p in server.processes("worker"):
+            os.kill(p, signal.SIGCONT)
+        for a in answers[:2]:
+            assert wait_for(server, a[1]["task_id"])["status"] == "done"
+
+
+def test_poison_goes_to_the_dead_letters(models, data, tmp_path):
+    """A recording in whose company the worker crashes twice is set aside; the others are done."""
+    with RestServer(tmp_path / "data", "--workers", "1") as server:
+        poison = server.submit(in_data(data, "en.wav"), language="en")[1]["task_id"]
+        for _ in range(2):
+            wait_for(server, poison, ("processing",))
+            time.sleep(0.5)
+            for p in server.processes("worker"):
+                os.kill(p, signal.SIGSEGV)
+            time.sleep(1)
+        assert wait_for(server, poison)["status"] == "failed"
+        assert server.get_json(f"/api/v1/jobs/{poison}")[1]["state"] == "dead"
+        other = server.submit(in_data(data, "en20.wav"), language="en")[1]["task_id"]
+        assert wait_for(server, other)["status"] == "done"
+
+
+def test_memory_is_level(models, data, tmp_path):
+    with RestServer(tmp_path / "data", "--workers", "1") as server:
+        after = []
+        for _ in range(8):
+            task = server.submit(in_data(data, "en60.wav"), language="en")[1]["task_id"]
+            after.append(wait_for(server, task)["memory"]["after_mb"])
+        assert after[-1] - after[0] < 0.5 * (len(after) - 1), after
+        assert after[-1] - after[2] < 1.0, after
+
+
+def test_stops_cleanly(models, data, tmp_path):
+    """SIGTERM in the middle of a job: it is handed back and finished after the next start."""
+    with RestServer(tmp_path / "data", "--drain", "0") as server:
+        task = server.submit(in_data(data, "en.wav"), language="en")[1]["task_id"]
+        wait_for(server, task, ("processing",))
+        server.stop()
+        server.start()
+        assert wait_for(server, task)["status"] == "done"
+        job = server.get_json(f"/api/v1/jobs/{task}")[1]
+        assert job["crashes"] == 0
+
+
+def test_damaged_database_is_left_alone(models, tmp_path):
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for content in (b"not a database at all", b"SQLite format 3\0" + bytes(4000)):
+        (folder / "otolith.db").write_bytes(content)
+        result = tool.run("serve", "--listen", "127.0.0.1:0", "--data", folder, "-m",
+                          "whisper-tiny.en", timeout=30)
+        assert result.status not in (0, 1), result.err
+        assert "otolith.db" in result.err
+        assert (folder / "otolith.db").read_bytes() == content
+
+
+def test_second_server_on_the_same_data(models, tmp_path):
+    with RestServer(tmp_path / "data") as server:
+        result = tool.run("serve", "--listen", "127.0.0.1:0", "--data", server.data, "-m",
+                          "whisper-tiny.en", timeout=40)
+        assert result.status not in (0, 1) and "in use" in result.err, result.err
+
+
+def test_public_address_needs_keys(models, tmp_path):
+    result = tool.run("serve", "--listen", "0.0.0.0:0", "--data", tmp_path / "data", "-m",
+                      "whisper-tiny.en", timeout=30)
+    assert result.status == 2 and "keys add" in result.err, result.err
