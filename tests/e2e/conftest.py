@@ -5,6 +5,7 @@ import os
 import pytest
 
 import tool
+from server import Server
 
 
 def pytest_configure(config):
@@ -27,3 +28,11 @@ def models():
     for name in ("whisper-tiny.en", "whisper-base"):
         tool.run("transcribe", "-m", name, "-q", os.path.join(tool.ROOT, "tests/data/zh/sample.wav"))
     return tool.MODELS
+
+
+@pytest.fixture(scope="session")
+def server(models, tmp_path_factory):
+    """One server for all tests that leave it as they find it."""
+    with Server(tmp_path_factory.mktemp("server")) as s:
+        yield s
+        assert not [line for line in s.log if "AddressSanitizer" in line or "runtime error" in line]
