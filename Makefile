@@ -43,11 +43,18 @@ models: release
 testdata:
 	@scripts/test_data.sh $(OTO_TEST_DATA)
 
-# pytest, in an environment of its own; the end-to-end tests use no other package.
-venv: build/venv/.made
+# pytest and OpenAI's packages, in an environment of their own. The package for node is left out
+# where there is no npm; its tests then say so.
+venv: build/venv/.made build/node_modules/.made
 build/venv/.made: tests/requirements.txt
 	python3 -m venv build/venv
 	build/venv/bin/python -m pip install -q -r tests/requirements.txt
+	@touch $@
+build/node_modules/.made:
+	@mkdir -p $(@D)
+	@if command -v npm >/dev/null; then \
+		npm install --silent --no-audit --no-fund --no-save --prefix build openai@6 || \
+			echo "no openai package for node: its tests are skipped"; fi
 	@touch $@
 
 ## test: install packages, build (release, sanitizers), make test data, run every test in both
