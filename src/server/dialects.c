@@ -216,11 +216,12 @@ static void answer_asr(oto_exchange *x, oto_store *store, const oto_job *job, vo
         return;
     }
     oto_str_init(&out, x->a);
-    if (oto_transcript_as(x, store, job, "json", 0, &out, &e) != 0) {
+    if (oto_transcript_as(x, store, job, "json", OTO_WORDS, &out, &e) != 0) {
         oto_reply_err(x, &e);
         return;
     }
     j = json_loadb(out.p, out.n, 0, NULL);
+    json_object_del(j, "words"); /* they stand in the segments */
     json_object_set_new(j, "language", json_string(oto_text_language(x, job)));
     attach(x, f->name);
     oto_reply_json(x, 200, j);
