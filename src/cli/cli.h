@@ -17,7 +17,13 @@ int oto_cli_vad(int argc, char **argv);
 int oto_cli_models(int argc, char **argv);
 int oto_cli_score(int argc, char **argv);
 int oto_cli_bench(int argc, char **argv);
+int oto_cli_serve(int argc, char **argv);
+int oto_cli_keys(int argc, char **argv);
 int oto_cli_version(int argc, char **argv);
+
+/* The server's folder: `wanted`, $XDG_DATA_HOME/otolith or ~/.local/share/otolith; made when it is
+ * not there (serve.c). */
+int oto_cli_data_folder(const char *wanted, char *out, size_t n, oto_err *e) OTO_CHECK;
 
 /* ---- options (options.c) ---- */
 
@@ -71,6 +77,10 @@ int oto_cli_catalogue(bool offline, char *root, size_t n, oto_catalogue_options 
  * process of its own and with a line on stderr unless `quiet`. */
 int oto_cli_model(const char *name, oto_task task, oto_compute compute, bool offline, bool quiet,
                   oto_model **out, oto_err *e) OTO_CHECK;
+/* The same without keeping it open: the file to open, packed where that was possible. *multilingual
+ * may be NULL. */
+int oto_cli_model_path(const char *name, oto_task task, oto_compute compute, bool offline,
+                       char *path, size_t n, bool *multilingual, oto_err *e) OTO_CHECK;
 #define OTO_CLI_DEFAULT_ASR "whisper-base"
 #define OTO_CLI_DEFAULT_VAD "fsmn-vad"
 

@@ -14,6 +14,8 @@ static const struct {
     {"models", oto_cli_models, "list, fetch, check, remove and convert models"},
     {"score", oto_cli_score, "word or character error rate of a text"},
     {"bench", oto_cli_bench, "speed by stage"},
+    {"serve", oto_cli_serve, "the server: API, durable queue, workers"},
+    {"keys", oto_cli_keys, "API keys of the server"},
     {"version", oto_cli_version, "this program, its kernels and libraries"},
 };
 

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MAX_OPTIONS 40
+#define MAX_OPTIONS 64
 #define HELP_ID     1000
 
 /* ---- parsing ---- */

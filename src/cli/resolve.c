@@ -196,12 +196,17 @@ static int check_task(oto_model *m, const char *name, oto_task task, oto_err *e)
                     task == OTO_TASK_ASR ? "recognise speech" : "detect speech");
 }
 
+static oto_compute wanted_for(oto_task task, oto_compute compute)
+{
+    return compute != OTO_COMPUTE_AUTO ? compute
+           : task == OTO_TASK_ASR      ? OTO_COMPUTE_I8
+                                       : OTO_COMPUTE_F32;
+}
+
 int oto_cli_model(const char *name, oto_task task, oto_compute compute, bool offline, bool quiet,
                   oto_model **out, oto_err *e)
 {
-    const oto_compute wanted = compute != OTO_COMPUTE_AUTO ? compute
-                               : task == OTO_TASK_ASR      ? OTO_COMPUTE_I8
-                                                           : OTO_COMPUTE_F32;
+    const oto_compute wanted = wanted_for(task, compute);
     oto_catalogue_options catalogue;
     prepared p = {.name = name, .catalogue = &catalogue, .compute = wanted, .quiet = quiet};
     char root[PATH_BYTES / 2];
@@ -226,4 +231,32 @@ int oto_cli_model(const char *name, oto_task task, oto_compute compute, bool off
         *out = NULL;
     }
     return rc;
+}
+
+int oto_cli_model_path(const char *name, oto_task task, oto_compute compute, bool offline,
+                       char *path, size_t n, bool *multilingual, oto_err *e)
+{
+    oto_catalogue_options catalogue;
+    char root[PATH_BYTES / 2];
+    oto_model_info info;
+    struct stat st;
+    oto_model *m;
+    int rc = oto_cli_model(name, task, compute, offline, false, &m, e);
+
+    if (rc != 0)
+        return rc;
+    oto_model_info_get(m, &info);
+    oto_model_close(m);
+    if (multilingual != NULL)
+        *multilingual = info.multilingual;
+    if (entry_of(name) == NULL) {
+        snprintf(path, n, "%s", name);
+        return 0;
+    }
+    if ((rc = oto_cli_catalogue(offline, root, sizeof root, &catalogue, e)) != 0)
+        return rc;
+    snprintf(path, n, "%s/%s/packed-%s.gguf", root, name,
+             oto_compute_name(wanted_for(task, compute)));
+    /* Where it could not be kept the source is packed by each process. */
+    return stat(path, &st) == 0 ? 0 : oto_catalogue_source(name, &catalogue, path, n, e);
 }

@@ -232,7 +232,8 @@ static void judge_death(oto_media *m, int status)
         oto_fail(&m->error, OTO_E_LIMIT, "%s: the decoder used up its %u s of processor time",
                  m->name, m->cpu_seconds);
     else if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL)
-        oto_fail(&m->error, OTO_E_LIMIT, "%s: the decoder was killed (out of memory?)", m->name);
+        oto_fail(&m->error, OTO_E_UNAVAILABLE, "%s: the decoder was killed (out of memory?)",
+                 m->name);
     else if (WIFSIGNALED(status))
         oto_fail(&m->error, OTO_E_INPUT, "%s: the decoder crashed (%s)", m->name,
                  strsignal(WTERMSIG(status)));
@@ -357,4 +358,16 @@ void oto_media_close(oto_media *m)
         close(m->messages);
     if (!m->in_arena)
         free(m);
+}
+
+int oto_media_probe(const char *path, const oto_media_options *o, oto_media_info *out, oto_err *e)
+{
+    oto_media *m;
+    const int rc = oto_media_open(path, o, &m, e);
+
+    if (rc != 0)
+        return rc;
+    oto_media_info_get(m, out);
+    oto_media_close(m);
+    return 0;
 }

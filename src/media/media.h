@@ -19,7 +19,7 @@ typedef struct {
     size_t address_space_bytes; /* of the child, default 1 GiB (mostly shared libraries); 0 = no
                                    limit */
     unsigned
-        cpu_seconds; /* of the child, default 0 = 60 s + 2 s per MiB of input, or 6 h for a pipe */
+        cpu_seconds;  /* of the child, default 0 = 60 s + 2 s per MiB of input, or 6 h for a pipe */
     oto_arena *arena; /* where the object lives; NULL: the heap */
 } oto_media_options;
 void oto_media_defaults(oto_media_options *o);
@@ -50,6 +50,9 @@ const char *oto_media_warning(const oto_media *m);
 /* Peak resident bytes of the child; valid after the end was read, else 0. */
 size_t oto_media_peak_bytes(const oto_media *m);
 void oto_media_close(oto_media *m); /* kills the child when it still runs; NULL allowed */
+/* Does it hold sound that can be decoded? Fails as oto_media_open. */
+int oto_media_probe(const char *path, const oto_media_options *o, oto_media_info *out,
+                    oto_err *e) OTO_CHECK;
 /* Versions of libavformat, libavcodec, libswresample in one line. */
 const char *oto_media_versions(void);
 

@@ -20,7 +20,7 @@ static json_t *clean(oto_arena *a, const char *text)
     oto_str s;
 
     oto_str_init(&s, a);
-    oto_join(&joint, text, &s);
+    oto_joined_text(&joint, text, &s);
     return json_stringn(s.p, s.n);
 }
 

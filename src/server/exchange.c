@@ -40,6 +40,7 @@ void oto_exchange_drop(oto_exchange *x)
         oto_upload_drop(g->o->spool, &x->upload);
     if (x->file_fd >= 0)
         close(x->file_fd);
+    free(x->early);
     if (x->prev != NULL)
         x->prev->next = x->next;
     else
@@ -187,6 +188,37 @@ void oto_exchange_settle_gone(oto_exchange *x, int64_t now)
 
 static int begin_body(oto_exchange *x);
 
+/* The key is known. What of the body came in the meantime is taken now. */
+static void key_checked(oto_exchange *x)
+{
+    session *s = lws_wsi_user(x->wsi);
+
+    x->checking_key = false;
+    lws_rx_flow_control(x->wsi, 1); /* a connection that is held back sends nothing either */
+    x->body_done = x->body_done || x->early_end;
+    if (x->kind != OTO_REPLY_NONE) {
+        refuse_now(x);
+        return;
+    }
+    x->body_done = !x->early_end && x->body_done;
+    if (begin_body(x) == 0 && x->body != NULL &&
+        (oto_exchange_on_body(s, x->early, x->n_early) != 0 ||
+         (x->early_end && oto_exchange_on_body_end(s) != 0)))
+        lws_set_timeout(x->wsi, PENDING_TIMEOUT_CLOSE_SEND, LWS_TO_KILL_ASYNC);
+}
+
+static int keep_early(oto_exchange *x, const char *p, size_t n)
+{
+    char *more = n <= MAX_EARLY - x->n_early ? realloc(x->early, x->n_early + n) : NULL;
+
+    if (more == NULL)
+        return -1;
+    memcpy(more + x->n_early, p, n);
+    x->early = more;
+    x->n_early += n;
+    return 0;
+}
+
 static void came_back(gateway *w, oto_exchange *x)
 {
     oto_gateway *g = &w->g;
@@ -202,11 +234,7 @@ static void came_back(gateway *w, oto_exchange *x)
         return;
     }
     if (x->checking_key) {
-        x->checking_key = false;
-        if (x->kind != OTO_REPLY_NONE)
-            refuse_now(x);
-        else if (begin_body(x) == 0)
-            lws_rx_flow_control(x->wsi, 1);
+        key_checked(x);
         return;
     }
     if (x->look != NULL && !x->ended && x->kind != OTO_REPLY_WHOLE && x->kind != OTO_REPLY_FILE &&
@@ -589,6 +617,9 @@ int oto_exchange_on_body(session *s, char *p, size_t n)
     oto_problem why;
     int end = 0;
 
+    /* What came with the headers is handed over although the connection is held back. */
+    if (x != NULL && x->checking_key)
+        return keep_early(x, p, n);
     if (x == NULL || x->refused || x->body_done || x->body == NULL)
         return 0; /* read over */
     x->received += (int64_t)n;
@@ -616,6 +647,10 @@ int oto_exchange_on_body_end(session *s)
 
     if (x == NULL)
         return 0;
+    if (x->checking_key) {
+        x->early_end = true;
+        return 0;
+    }
     if (x->refused) {
         x->body_done = true;
         return x->all_sent ? oto_send_finish(s, x) : 0;

@@ -26,7 +26,7 @@ static json_t *error_json(oto_exchange *x, const oto_problem *p)
     oto_str text;
 
     oto_str_init(&text, x->a);
-    oto_join(&joint, p->text, &text);
+    oto_joined_text(&joint, p->text, &text);
     if (p->status == 500)
         oto_str_printf(&text, " (request %s)", x->id);
     return json_pack("{s:{s:s%, s:s, s:s?, s:s?}}", "error", "message", text.p, text.n, "type",
@@ -402,7 +402,7 @@ static json_t *clean(oto_arena *a, const char *text)
     oto_str s;
 
     oto_str_init(&s, a);
-    oto_join(&joint, text, &s);
+    oto_joined_text(&joint, text, &s);
     return json_stringn(s.p, s.n);
 }
 
@@ -414,7 +414,7 @@ static int tell_segment(void *arg, int number, const oto_job_segment *seg)
     char id[24];
 
     oto_str_init(&delta, s->scratch);
-    oto_join(&s->joint, seg->text, &delta);
+    oto_joined_text(&s->joint, seg->text, &delta);
     if (delta.n > 0)
         oto_reply_event(s->x, json_pack("{s:s, s:s%}", "type", "transcript.text.delta", "delta",
                                         delta.p, delta.n));

@@ -222,7 +222,7 @@ typedef struct {
     bool begun;
     size_t spaces;
 } oto_joint;
-void oto_join(oto_joint *j, const char *text, oto_str *out);
+void oto_joined_text(oto_joint *j, const char *text, oto_str *out);
 /* Code of the language of a job's text (English when it was translated), "" unknown. */
 const char *oto_text_language(oto_exchange *x, const oto_job *job);
 

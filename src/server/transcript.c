@@ -153,7 +153,7 @@ int oto_transcript(oto_exchange *x, oto_store *store, const oto_job *job, const 
 
 /* ---- plain text ---- */
 
-void oto_join(oto_joint *j, const char *text, oto_str *out)
+void oto_joined_text(oto_joint *j, const char *text, oto_str *out)
 {
     for (size_t left = strlen(text); left > 0;) {
         char utf8[4];
@@ -183,7 +183,7 @@ static int join_one(void *arg, int number, const oto_job_segment *s)
     joining *j = arg;
 
     (void)number;
-    oto_join(&j->joint, s->text, j->out);
+    oto_joined_text(&j->joint, s->text, j->out);
     return j->out->failed;
 }
 
@@ -212,7 +212,7 @@ static json_t *clean_string(oto_arena *a, const char *text)
     oto_str s;
 
     oto_str_init(&s, a);
-    oto_join(&joint, text, &s);
+    oto_joined_text(&joint, text, &s);
     return json_stringn(s.p, s.n);
 }
 

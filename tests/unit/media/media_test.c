@@ -83,7 +83,7 @@ static void a_killed_child_is_an_error(void **state)
     alarm(60); /* a hang fails */
     assert_int_equal(kill(m->pid, SIGKILL), 0);
     drain_media(m, &h);
-    assert_int_equal(h.rc, OTO_E_LIMIT);
+    assert_int_equal(h.rc, OTO_E_UNAVAILABLE);
     assert_non_null(strstr(h.e.text, "standard input: the decoder was killed"));
     close(writer);
     forget(&h);
