@@ -16,6 +16,8 @@
 #define EXCHANGE_BYTES ((size_t)256 << 20) /* address space; a day of text needs a tenth */
 /* Chunked bodies end for libwebsockets after this. */
 #define CHUNKED_LIMIT ((int64_t)100 << 20)
+/* Of a body, while its key is looked up. */
+#define MAX_EARLY ((size_t)1 << 20)
 
 static const oto_protocol *const protocols[] = {&oto_status_pages, &oto_rest, &oto_openai,
                                                 &oto_dialects, &oto_jobs_api};
@@ -195,15 +197,15 @@ static void key_checked(oto_exchange *x)
 
     x->checking_key = false;
     lws_rx_flow_control(x->wsi, 1); /* a connection that is held back sends nothing either */
-    x->body_done = x->body_done || x->early_end;
     if (x->kind != OTO_REPLY_NONE) {
+        x->body_done = x->body_done || x->early_end;
         refuse_now(x);
         return;
     }
-    x->body_done = !x->early_end && x->body_done;
-    if (begin_body(x) == 0 && x->body != NULL &&
-        (oto_exchange_on_body(s, x->early, x->n_early) != 0 ||
-         (x->early_end && oto_exchange_on_body_end(s) != 0)))
+    if (begin_body(x) != 0 || x->body == NULL)
+        return;
+    if ((x->n_early > 0 && oto_exchange_on_body(s, x->early, x->n_early) != 0) ||
+        (x->early_end && oto_exchange_on_body_end(s) != 0))
         lws_set_timeout(x->wsi, PENDING_TIMEOUT_CLOSE_SEND, LWS_TO_KILL_ASYNC);
 }
 

@@ -120,6 +120,9 @@ struct oto_exchange {
     bool chunked, close_after, refused, body_done, headers_sent, ended, at_desk, seen, waiting;
     bool checking_key, wants_continue, send_chunked, all_sent, lingering;
     oto_dechunk dechunk;
+    char *early; /* of the body, while the key is looked up; on the heap */
+    size_t n_early;
+    bool early_end;
     size_t sent; /* of out */
     void (*errand)(oto_exchange *x, oto_store *store);
 };
