@@ -4,6 +4,7 @@ import http.client
 import json
 import os
 import ssl
+import time
 import uuid
 
 from server import Server
@@ -32,6 +33,15 @@ class RestServer(Server):
     def __init__(self, data, *options, key=None, **kwargs):
         super().__init__(data, *options, **kwargs)
         self.key = key
+
+    def start(self):
+        """Ready, not just listening."""
+        super().start()
+        until = time.monotonic() + 30
+        while self.call("GET", "/health/ready")[0] != 200:
+            assert time.monotonic() < until, self.text()
+            time.sleep(0.05)
+        return self
 
     @property
     def port(self):
@@ -65,6 +75,8 @@ class RestServer(Server):
             c.request(method, path, body, headers)
             r = c.getresponse()
             return r.status, r.read(), {k.lower(): v for k, v in r.getheaders()}
+        except http.client.HTTPException as e:
+            raise ConnectionError(f"{method} {path}: {e!r}") from e
         finally:
             c.close()
 
