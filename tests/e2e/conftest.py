@@ -33,6 +33,7 @@ def models():
 @pytest.fixture(scope="session")
 def server(models, tmp_path_factory):
     """One server for all tests that leave it as they find it."""
-    with Server(tmp_path_factory.mktemp("server")) as s:
+    with Server(tmp_path_factory.mktemp("server"), "--beam", "1") as s:
         yield s
+        assert s.process.poll() is None, "the server has ended:\n" + s.text()
         assert not [line for line in s.log if "AddressSanitizer" in line or "runtime error" in line]

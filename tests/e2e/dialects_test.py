@@ -14,7 +14,7 @@ from server import Server
 @pytest.fixture(scope="module")
 def many(models, tmp_path_factory):
     """A server whose model knows many languages."""
-    with Server(tmp_path_factory.mktemp("many"), model="whisper-base") as s:
+    with Server(tmp_path_factory.mktemp("many"), "--beam", "1", model="whisper-base") as s:
         yield s
 
 
@@ -71,7 +71,8 @@ def test_inference(server, recording):
         assert text.split(".")[0] in answer
     status, _, answer = inference(server, recording, response_format="verbose_json")
     assert answer["text"] == text and answer["language"] == "english"
-    assert " ".join(w["word"] for s in answer["segments"] for w in s["words"]) == text
+    words = "".join(w["word"] for s in answer["segments"] for w in s["words"])
+    assert words == text.replace(" ", "")
 
 
 def test_inference_refusals(server, recording, data):

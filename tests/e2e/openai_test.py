@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import shutil
+import signal
 import subprocess
 import uuid
 import wave
@@ -12,7 +13,7 @@ import wave
 import pytest
 
 import tool
-from server import Server
+from rest import RestServer
 
 openai = pytest.importorskip("openai", reason="no openai package: make venv")
 
@@ -53,13 +54,15 @@ def text(client, recording):
 def strict(models, tmp_path_factory):
     """A server with narrow limits, which asks for keys. .keys: one free, one with a job at a time."""
     folder = tmp_path_factory.mktemp("strict")
-    with Server(
-        folder, "--max-upload", "30M", "--max-audio", "700", "--max-queued", "2", "--require-keys"
+    said = [
+        tool.good("keys", "add", "--data", folder, "--name", *more).out.split()
+        for more in (["free"], ["narrow", "--max-jobs", "1"])
+    ]
+    with RestServer(
+        folder, "--max-upload", "30M", "--max-audio", "700", "--max-queue", "1", "--workers", "1",
+        "--beam", "1",
     ) as s:
-        s.keys = [
-            json.loads(tool.good("keys", "add", "--data", folder, "--json", *more).out)["key"]
-            for more in (["free"], ["narrow", "--max-jobs", "1"])
-        ]
+        s.keys = [next(word for word in words if word.startswith("oto_")) for words in said]
         yield s
 
 
@@ -101,7 +104,7 @@ def check_verbose(answer, text, words, segments):
     if segments:
         assert "".join(s["text"] for s in answer["segments"]).strip() == text
     if words:
-        assert " ".join(w["word"] for w in answer["words"]) == text
+        assert "".join(w["word"] for w in answer["words"]) == text.replace(" ", "")
         assert all(w["start"] <= w["end"] <= answer["duration"] for w in answer["words"])
 
 
@@ -544,6 +547,27 @@ def test_too_many(strict, data):
             e = refusal(openai.RateLimitError, lambda: ask(narrow, short), code="rate_limit_exceeded")
             assert e.type == "rate_limit_error"
             ask(free, short)  # others go on
+
+
+def test_full(strict, recording):
+    """With the queue full and nobody working, the next one is told to come later."""
+    free = client_of(strict, strict.keys[0])
+    kept = strict.processes("worker")
+    for pid in kept:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        strict.key = strict.keys[0]
+        assert strict.submit(recording)[0] == 200
+
+        def call():
+            with open(recording, "rb") as f:
+                free.audio.transcriptions.create(file=f, model="whisper-1")
+
+        e = refusal(openai.InternalServerError, call, status=503, code="overloaded")
+        assert e.type == "server_error"
+    finally:
+        for pid in kept:
+            os.kill(pid, signal.SIGCONT)
 
 
 # ---- the package for node ----
