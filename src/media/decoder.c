@@ -5,6 +5,7 @@
  * The container is found by its content; its name only helps with formats that have no header. What
  * is damaged is skipped and counted. The parent puts the name in front of every error. */
 #include "media/decoder.h"
+#include "media/av.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -13,12 +14,6 @@
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
-
-#include <libavcodec/avcodec.h>
-#include <libavformat/avformat.h>
-#include <libavutil/channel_layout.h>
-#include <libavutil/opt.h>
-#include <libswresample/swresample.h>
 
 #define IO_BYTES    65536
 #define OUT_SAMPLES 8192
@@ -651,6 +646,10 @@ int oto_decoder_run(const oto_decoder_job *job)
 
     d.job = job;
     d.in = job->in;
+    if (oto_av_load(&e) != 0) { /* the zygote has done so, when it could */
+        fail(&d, e.code, "%s", e.text);
+        return 1;
+    }
     av_log_set_level(AV_LOG_QUIET);
     if (job->o->address_space_bytes != 0)
         box.address_space_bytes = job->o->address_space_bytes + mapped_bytes();
@@ -666,8 +665,16 @@ int oto_decoder_run(const oto_decoder_job *job)
 const char *oto_media_versions(void)
 {
     static char text[96];
-    const unsigned f = avformat_version(), c = avcodec_version(), s = swresample_version();
+    unsigned f, c, s;
+    oto_err e = {0};
 
+    if (oto_av_load(&e) != 0) {
+        snprintf(text, sizeof text, "%.90s", e.text);
+        return text;
+    }
+    f = avformat_version();
+    c = avcodec_version();
+    s = swresample_version();
     snprintf(text, sizeof text, "libavformat %u.%u.%u, libavcodec %u.%u.%u, libswresample %u.%u.%u",
              AV_VERSION_MAJOR(f), AV_VERSION_MINOR(f), AV_VERSION_MICRO(f), AV_VERSION_MAJOR(c),
              AV_VERSION_MINOR(c), AV_VERSION_MICRO(c), AV_VERSION_MAJOR(s), AV_VERSION_MINOR(s),

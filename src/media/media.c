@@ -2,13 +2,13 @@
  * and turns its death into a clear error for that one recording. */
 #include "media/media.h"
 #include "media/decoder.h"
+#include "media/zygote.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -107,55 +107,10 @@ static int open_spool(int in)
 
 /* ---- the child ---- */
 
-/* Leaves standard error and the descriptors of the job, from 3 on, and closes the rest. */
-static int keep_descriptors(oto_decoder_job *job)
-{
-    int *const fds[] = {&job->in, &job->pcm, &job->messages, &job->spool};
-    const int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-    int last = STDERR_FILENO;
-
-    for (size_t i = 0; i < OTO_COUNT(fds); i++)
-        if (*fds[i] >= 0 && (*fds[i] = fcntl(*fds[i], F_DUPFD, 64)) < 0)
-            return -1;
-    for (size_t i = 0; i < OTO_COUNT(fds); i++)
-        if (*fds[i] >= 0) {
-            if (dup2(*fds[i], ++last) < 0)
-                return -1;
-            *fds[i] = last;
-        }
-    if (null >= 0) {
-        dup2(null, STDIN_FILENO);
-        dup2(null, STDOUT_FILENO);
-    }
-    return close_range((unsigned)last + 1, ~0u, 0);
-}
-
-static void child(oto_decoder_job *job, pid_t parent)
-{
-    sigset_t none;
-
-    /* The parent decides what an interrupt means; without it there is nothing to do. */
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (getppid() != parent)
-        _exit(1);
-    prctl(PR_SET_NAME, "otolith-decode");
-    /* None of the parent's handlers may run here, least of all after a crash. */
-    for (int sig = 1; sig < NSIG; sig++)
-        signal(sig, SIG_DFL);
-    signal(SIGINT, SIG_IGN);
-    signal(SIGPIPE, SIG_IGN);
-    sigemptyset(&none);
-    sigprocmask(SIG_SETMASK, &none, NULL);
-    if (keep_descriptors(job) != 0)
-        _exit(1);
-    _exit(oto_decoder_run(job));
-}
-
 static int start(oto_media *m, const char *path, const oto_media_options *o, int in, oto_err *e)
 {
     oto_decoder_job job = {.name = path, .o = o, .in = in, .cpu_seconds = m->cpu_seconds};
     int pcm[2] = {-1, -1}, messages[2] = {-1, -1}, rc = 0;
-    const pid_t parent = getpid();
     pid_t pid;
 
     job.spool = open_spool(in);
@@ -166,11 +121,8 @@ static int start(oto_media *m, const char *path, const oto_media_options *o, int
     fcntl(pcm[1], F_SETPIPE_SZ, 1 << 18); /* fewer switches; the default serves too */
     job.pcm = pcm[1];
     job.messages = messages[1];
-    pid = fork();
-    if (pid == 0)
-        child(&job, parent); /* without `m`: arenas are not inherited */
-    if (pid < 0) {
-        rc = oto_fail_errno(e, "%s: starting the decoder", m->name);
+    if ((rc = oto_zygote_spawn(&job, &pid, e)) != 0) {
+        oto_err_prefix(e, "%s", m->name);
         goto done;
     }
     m->pid = pid;
@@ -358,6 +310,11 @@ void oto_media_close(oto_media *m)
         close(m->messages);
     if (!m->in_arena)
         free(m);
+}
+
+int oto_media_prepare(oto_err *e)
+{
+    return oto_zygote_start(e);
 }
 
 int oto_media_probe(const char *path, const oto_media_options *o, oto_media_info *out, oto_err *e)

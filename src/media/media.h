@@ -2,7 +2,7 @@
  *
  * libav runs in a short-lived child process without rights (base/sandbox.c) that hands PCM over a
  * pipe: whatever a decoder leaks or breaks ends with the child, and its death is a clear error for
- * that one recording.
+ * that one recording. The children come from a process that holds libav for all of them (zygote.c).
  */
 #ifndef OTO_MEDIA_H
 #define OTO_MEDIA_H
@@ -36,7 +36,7 @@ typedef struct {
  * track. Fails: NOT_FOUND, DENIED, INPUT (corrupt, a folder, 0 bytes), NO_AUDIO (a picture, a text,
  * a film without sound), LIMIT; the text starts with the file's name. Resampling: libswresample;
  * channels are averaged (surround sound with libswresample's weights, scaled to stay in [-1, 1]).
- * The child dies with the thread that opened it: that thread must outlive the reading. */
+ * Any thread; the child ends with the process. */
 int oto_media_open(const char *path, const oto_media_options *o, oto_media **out,
                    oto_err *e) OTO_CHECK;
 void oto_media_info_get(const oto_media *m, oto_media_info *out);
@@ -50,6 +50,9 @@ const char *oto_media_warning(const oto_media *m);
 /* Peak resident bytes of the child; valid after the end was read, else 0. */
 size_t oto_media_peak_bytes(const oto_media *m);
 void oto_media_close(oto_media *m); /* kills the child when it still runs; NULL allowed */
+/* Starts what the first oto_media_open would: for a process that knows it will decode, before it
+ * has threads and memory. */
+int oto_media_prepare(oto_err *e) OTO_CHECK;
 /* Does it hold sound that can be decoded? Fails as oto_media_open. */
 int oto_media_probe(const char *path, const oto_media_options *o, oto_media_info *out,
                     oto_err *e) OTO_CHECK;

@@ -4,6 +4,7 @@
  * wait for the disk happens at a desk. So health is answered promptly whatever the disk, the queue
  * or another client does. */
 #include "server/loop.h"
+#include "media/media.h"
 
 #include <errno.h>
 #include <netinet/in.h>
@@ -286,7 +287,8 @@ static int open_gateway(gateway *w, oto_err *e)
     w->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
     if (w->signals < 0)
         return oto_fail_errno(e, "signals");
-    if ((rc = oto_arena_new("housekeeping", 8 << 20, &w->janitor_arena, e)) != 0 ||
+    if ((rc = oto_media_prepare(e)) != 0 ||
+        (rc = oto_arena_new("housekeeping", 8 << 20, &w->janitor_arena, e)) != 0 ||
         (rc = open_context(w, e)) != 0 ||
         (rc = oto_desks_new(o->store, o->desks, oto_exchange_come_back, w, &w->g.desks, e)) != 0 ||
         (rc = oto_notices_new(o, &w->notices, e)) != 0 ||

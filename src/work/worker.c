@@ -4,6 +4,7 @@
  * worker holds the mapped weights and little else: engine and recognisers are let go and free pages
  * returned when nothing has come for a while. */
 #include "work/lane.h"
+#include "media/media.h"
 
 #include <errno.h>
 #include <malloc.h>
@@ -84,7 +85,8 @@ static int open_worker(oto_worker *w, oto_err *e)
 {
     int rc;
 
-    if ((rc = oto_store_open(w->o.store, &w->store, e)) != 0 || (rc = clear_up(w, e)) != 0 ||
+    if ((rc = oto_media_prepare(e)) != 0 || (rc = oto_store_open(w->o.store, &w->store, e)) != 0 ||
+        (rc = clear_up(w, e)) != 0 ||
         (rc = oto_model_open(w->o.asr_path, w->o.compute, &w->asr, e)) != 0)
         return rc;
     if (w->o.vad_path != NULL &&

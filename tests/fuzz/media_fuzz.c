@@ -86,6 +86,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 {
     if (n == 0 || n > 60000) /* a pipe holds this much */
         return 0;
+    check(oto_av_load(NULL) == 0);
     av_log_set_level(AV_LOG_QUIET);
     av_max_alloc((size_t)256 << 20);
     decode_from(as_file(p, n), -1);
