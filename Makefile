@@ -27,15 +27,12 @@ release asan:
 deps:
 	@scripts/deps.sh build test
 
-## demo: install packages, build, fetch the models, transcribe two real recordings
+## demo: install packages, build, fetch the models, run the server on two real recordings
 demo:
 	@scripts/deps.sh build
-	@$(MAKE) --no-print-directory release
-	@for model in $(TEST_MODELS); do $(OTOLITH) models pull $$model || exit 1; done
-	@echo; echo "English, tests/data/en/prompts.ogg (whisper-tiny.en):"; echo
-	@$(OTOLITH) transcribe -m whisper-tiny.en -f srt tests/data/en/prompts.ogg
-	@echo; echo "Chinese, tests/data/zh/asr_example.wav (whisper-base, language detected):"; echo
-	@$(OTOLITH) transcribe -m whisper-base -f srt tests/data/zh/asr_example.wav
+	@$(MAKE) --no-print-directory models
+	@scripts/demo.sh $(OTOLITH) whisper-tiny.en tests/data/en/prompts.ogg en
+	@scripts/demo.sh $(OTOLITH) whisper-base tests/data/zh/asr_example.wav
 
 models: release
 	@for model in $(TEST_MODELS); do $(OTOLITH) models pull $$model || exit 1; done
