@@ -41,7 +41,8 @@ static int encode(const oto_tokens *t, const char *text, oto_arena *a, int32_t *
 
 static void put(oto_whisper_prompt *p, const int32_t *ids, int n)
 {
-    memcpy(p->tokens + p->n, ids, (size_t)n * sizeof *ids);
+    if (n > 0) /* else there may be no ids at all */
+        memcpy(p->tokens + p->n, ids, (size_t)n * sizeof *ids);
     p->n += n;
 }
 
