@@ -75,6 +75,7 @@ def test_inference(server, recording):
     assert words == text.replace(" ", "")
 
 
+@pytest.mark.quick
 def test_inference_refusals(server, recording, data):
     for file, fields, status in (
         (None, {}, 400),
@@ -104,6 +105,7 @@ def asr(server, file, query=""):
     return post(server, "/asr", "audio_file", file, query=query)
 
 
+@pytest.mark.quick
 def test_asr(server, recording):
     status, headers, text = asr(server, recording)
     assert status == 200 and headers["content-type"] == "text/plain; charset=utf-8"
@@ -127,6 +129,7 @@ def test_asr_takes_bare_samples(server, recording):
     assert status == 200 and bare == whole
 
 
+@pytest.mark.quick
 def test_asr_refusals(server, recording, data):
     status, _, answer = asr(server, None)
     assert status == 422 and answer["detail"][0]["loc"] == ["body", "audio_file"]

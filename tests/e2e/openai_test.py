@@ -108,6 +108,7 @@ def check_verbose(answer, text, words, segments):
         assert all(w["start"] <= w["end"] <= answer["duration"] for w in answer["words"])
 
 
+@pytest.mark.quick
 def test_json(client, recording, text):
     with open(recording, "rb") as f:
         answer = client.audio.transcriptions.create(
@@ -284,6 +285,7 @@ def streamed(client, file, **more):
             return [event for event in stream]
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("form", ["json", "text", "verbose_json"])
 def test_stream(client, recording, text, form):
     events = streamed(client, recording, response_format=form)
@@ -327,6 +329,7 @@ def newest_job(server):
     return server.json("/api/v1/jobs?limit=1")["jobs"][0]
 
 
+@pytest.mark.quick
 def test_leaving_a_stream_stops_the_work(client, server, data):
     with open(os.path.join(data, "en.wav"), "rb") as f:
         with client.audio.transcriptions.create(file=f, model="whisper-1", stream=True) as stream:
@@ -349,6 +352,7 @@ def test_failure_in_a_stream(client, server, data):
 # ---- a second try ----
 
 
+@pytest.mark.quick
 def test_retry_joins(client, recording):
     """A try after a lost connection is answered by the first one's job; a new request is not."""
 
@@ -387,6 +391,7 @@ def test_retry_joins_a_running_job(server, data):
 # ---- models ----
 
 
+@pytest.mark.quick
 def test_models(client, server):
     listed = {m.id: m for m in client.models.list()}
     assert {"whisper-tiny.en", "whisper-1", "gpt-4o-transcribe"} <= listed.keys()
@@ -418,6 +423,7 @@ def refusal(expected, call, status=None, code=None, param=None):
     return e
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize(
     "more,param,code",
     [
@@ -485,6 +491,7 @@ def test_not_there(client, recording):
     )
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("name", ["letter.txt", "empty.wav", "picture.png", "no_sound.mp4"])
 def test_no_audio(client, data, name):
     def call():
@@ -495,6 +502,7 @@ def test_no_audio(client, data, name):
     assert name in e.message and "/" not in e.message.replace("input/output", "")
 
 
+@pytest.mark.quick
 def test_keys(strict, recording):
     for key in ("wrong", "oto_" + "0" * 64):
         e = refusal(
@@ -510,6 +518,7 @@ def test_keys(strict, recording):
         client_of(strict, strict.keys[0]).audio.transcriptions.create(file=f, model="whisper-1")
 
 
+@pytest.mark.quick
 def test_too_large(strict):
     def call():
         client_of(strict, strict.keys[0]).audio.transcriptions.create(
@@ -573,6 +582,7 @@ def test_full(strict, recording):
 # ---- the package for node ----
 
 
+@pytest.mark.quick
 @needs_js
 def test_js_formats(server, recording, text):
     forms = ["json", "text", "srt", "vtt", "verbose_json"]
