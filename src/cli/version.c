@@ -11,5 +11,8 @@ int oto_cli_version(int argc, char **argv)
     printf("kernels: %s, %d cores\n", oto_cpu_table(), oto_cpu_count());
     printf("media: %s\n", oto_media_versions());
     printf("sandbox: %s\n", oto_sandbox_has_seccomp() ? "seccomp" : "rlimits only");
+#ifdef OTO_FAULTS
+    puts("faults on purpose: OTOLITH_FAIL_AFTER=N");
+#endif
     return 0;
 }
