@@ -8,6 +8,8 @@
 #include <strings.h>
 
 #define MAX_FILE_BYTES (1 << 20)
+/* The longest time: far from any overflow when it is counted in milliseconds. */
+#define CENTURY_S 3153600000
 
 enum type { TEXT, NUMBER, SIZE, TIME, FLAG };
 
@@ -34,10 +36,10 @@ static const struct setting {
     {"memory-limit", 0, SIZE, "SIZE", "0", 0, INT64_MAX, "of all processes together"},
     {"max-upload", 0, SIZE, "SIZE", "2G", 1, INT64_MAX, "of one request"},
     {"upload-timeout", 0, TIME, "TIME", "1h", 1, 604800, "for one request to arrive"},
-    {"max-audio", 0, TIME, "TIME", "0", 0, INT64_MAX, "longest recording (0: no limit)"},
+    {"max-audio", 0, TIME, "TIME", "0", 0, CENTURY_S, "longest recording (0: no limit)"},
     {"max-queue", 0, NUMBER, "N", "10000", 0, 10000000, "waiting jobs (0: no limit)"},
     {"max-connections", 0, NUMBER, "N", "4096", 16, 30000, "open at once"},
-    {"keep", 0, TIME, "TIME", "30d", 0, INT64_MAX, "ended jobs (0: for ever)"},
+    {"keep", 0, TIME, "TIME", "30d", 0, CENTURY_S, "ended jobs (0: for ever)"},
     {"keep-size", 0, SIZE, "SIZE", "20G", 0, INT64_MAX, "recordings of ended jobs (0: all)"},
     {"min-free", 0, SIZE, "SIZE", "256M", 0, INT64_MAX, "disk space that uploads leave"},
     {"tls-cert", 0, TEXT, "FILE", "", 0, 0, "PEM certificate chain: serve HTTPS"},
@@ -52,7 +54,7 @@ static const struct setting {
     {"webhook-secret", 0, TEXT, "TEXT", "", 0, 0, "signs webhooks"},
     {"drain", 0, TIME, "TIME", "20", 0, 3600, "for running work after SIGTERM"},
     {"recycle-jobs", 0, NUMBER, "N", "0", 0, 1000000000, "replace a worker after (0: never)"},
-    {"recycle-age", 0, TIME, "TIME", "0", 0, INT64_MAX, "replace a worker after (0: never)"},
+    {"recycle-age", 0, TIME, "TIME", "0", 0, CENTURY_S, "replace a worker after (0: never)"},
     {"recycle-growth", 0, SIZE, "SIZE", "64M", 0, INT64_MAX,
      "replace a worker grown by (0: never)"},
     {"log", 0, TEXT, "FORMAT", "text", 0, 0, "text or json"},
@@ -166,11 +168,16 @@ static int check_text(const struct setting *s, const char *text, oto_err *e)
                    {"log-level", " error warn info debug "}};
     char word[40];
 
+    for (const char *p = text; *p != '\0'; p++)
+        if (iscntrl((unsigned char)*p)) /* would not stand on one line of a file */
+            return oto_fail(e, OTO_E_USAGE, "%s: control characters are not allowed", s->name);
+    if (text[0] == '\0' && (strcmp(s->name, "listen") == 0 || strcmp(s->name, "model") == 0))
+        return oto_fail(e, OTO_E_USAGE, "%s: must not be empty", s->name);
     for (size_t i = 0; i < OTO_COUNT(choices); i++) {
         if (strcmp(s->name, choices[i].name) != 0)
             continue;
         snprintf(word, sizeof word, " %.30s ", text);
-        if (strstr(choices[i].values, word) == NULL)
+        if (strchr(text, ' ') != NULL || strstr(choices[i].values, word) == NULL)
             return oto_fail(e, OTO_E_USAGE, "%s: '%.80s' is none of%s", s->name, text,
                             choices[i].values);
     }
@@ -220,23 +227,28 @@ static char *strip(char *z)
     return z;
 }
 
-/* A quoted value keeps what stands in it; elsewhere '#' begins a comment. */
+/* A quoted value keeps what stands in it, a doubled quote for one; elsewhere '#' begins a
+ * comment. */
 static int unquote(char *z, char **out)
 {
     const char quote = *z;
-    char *end;
+    const char *from = z + 1;
+    char *to = z, *end;
 
+    *out = z;
     if (quote != '"' && quote != '\'') {
         z[strcspn(z, "#")] = '\0';
         *out = strip(z);
         return 0;
     }
-    end = strchr(z + 1, quote);
-    if (end == NULL)
-        return -1;
-    *end = '\0';
-    *out = z + 1;
-    end = strip(end + 1);
+    while (*from != quote || from[1] == quote) {
+        if (*from == '\0')
+            return -1;
+        from += *from == quote;
+        *to++ = *from++;
+    }
+    end = strip(z + (from + 1 - z));
+    *to = '\0';
     return *end == '\0' || *end == '#' ? 0 : -1;
 }
 
@@ -330,11 +342,18 @@ void oto_conf_print(const oto_conf *c, FILE *f)
 {
     static const char *const sources[] = {"default", "file", "environment", "command line"};
 
-    for (int i = 0; i < N_SETTINGS; i++)
-        fprintf(f, "%s%s = \"%s\" # %s\n",
-                c->entries[i].source == OTO_CONF_DEFAULT && c->entries[i].value[0] == '\0' ? "# "
-                                                                                           : "",
-                settings[i].name, c->entries[i].value, sources[c->entries[i].source]);
+    for (int i = 0; i < N_SETTINGS; i++) {
+        const oto_conf_entry *entry = &c->entries[i];
+        const bool unset = entry->source == OTO_CONF_DEFAULT && entry->value[0] == '\0';
+
+        fprintf(f, "%s%s = \"", unset ? "# " : "", settings[i].name);
+        for (const char *p = entry->value; *p != '\0'; p++)
+            if (*p == '"')
+                fputs("\"\"", f);
+            else
+                fputc(*p, f);
+        fprintf(f, "\" # %s\n", sources[entry->source]);
+    }
 }
 
 /* ---- asking ---- */

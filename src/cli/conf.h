@@ -29,8 +29,8 @@ void oto_conf_defaults(oto_conf *c);
 /* The number of settings, and the command line's options for them: id = number + 1. */
 int oto_conf_count(void);
 const oto_cli_option *oto_conf_options(void);
-/* "name = value" lines; '#' begins a comment, values may stand in quotes, "[section]" lines are
- * read over. Unknown names and bad values fail with USAGE, naming file and line. */
+/* "name = value" lines; '#' begins a comment, values may stand in quotes (a doubled quote for one
+ * within), "[section]" lines are read over. Unknown names and bad values fail with USAGE, naming file and line. */
 int oto_conf_parse(oto_conf *c, const char *text, size_t n, const char *file, oto_err *e) OTO_CHECK;
 int oto_conf_read_file(oto_conf *c, const char *path, oto_err *e) OTO_CHECK;
 /* OTOLITH_MAX_UPLOAD for max-upload. */

@@ -18,7 +18,7 @@ static void print_option(const oto_cli_option *o)
     snprintf(left, sizeof left, "%c%c%s --%s%s%s", o->letter ? '-' : ' ',
              o->letter ? o->letter : ' ', o->letter ? "," : " ", o->name, o->value ? " " : "",
              o->value ? o->value : "");
-    printf("  %-28s", left);
+    printf("  %-27s ", left);
     for (const char *p = o->help; *p != '\0'; p++) {
         putchar(*p);
         if (*p == '\n')
