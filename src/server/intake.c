@@ -199,7 +199,7 @@ static bool submit(oto_exchange *x, oto_store *store, oto_order *o, oto_job *job
     int rc;
 
     extension(x->filename, ext);
-    o->submission.filename = x->filename;
+    o->submission.filename = oto_clean(x->a, x->filename);
     o->submission.model = so->model;
     o->submission.language = o->request.language;
     o->submission.bytes = x->upload.bytes;

@@ -164,6 +164,9 @@ bool oto_field_float(oto_exchange *x, const char *name, double lo, double hi, do
 
 void oto_reply_header(oto_exchange *x, const char *name, const char *fmt, ...) OTO_PRINTF(3, 4);
 void oto_reply_text(oto_exchange *x, int status, const char *type, const char *text, size_t n);
+/* What a client sent, as text that JSON takes: bytes that are no UTF-8 become U+FFFD. In the arena.
+ */
+const char *oto_clean(oto_arena *a, const char *text);
 /* Takes the reference. */
 void oto_reply_json(oto_exchange *x, int status, json_t *j);
 /* The bytes of a file with Range, ETag, Last-Modified; name for Content-Disposition. */

@@ -25,6 +25,27 @@ void oto_reply_header(oto_exchange *x, const char *name, const char *fmt, ...)
     oto_str_printf(&x->headers, "%s: %s\n", name, value);
 }
 
+const char *oto_clean(oto_arena *a, const char *text)
+{
+    oto_str out;
+
+    oto_str_init(&out, a);
+    oto_str_puts(&out, "");
+    for (size_t left = strlen(text); left > 0;) {
+        char utf8[4];
+        uint32_t cp;
+        const size_t n = oto_utf8_next(text, left, &cp);
+
+        if (cp == 0xfffd)
+            oto_str_put(&out, utf8, oto_utf8_put(utf8, cp));
+        else
+            oto_str_put(&out, text, n);
+        text += n;
+        left -= n;
+    }
+    return out.p != NULL ? out.p : "";
+}
+
 void oto_reply_text(oto_exchange *x, int status, const char *type, const char *text, size_t n)
 {
     x->kind = OTO_REPLY_WHOLE;

@@ -9,7 +9,7 @@
 
 static void fail(oto_exchange *x, const oto_problem *p)
 {
-    oto_reply_json(x, p->status, json_pack("{s:s}", "detail", p->text));
+    oto_reply_json(x, p->status, json_pack("{s:s}", "detail", oto_clean(x->a, p->text)));
 }
 
 /* FastAPI's form of a refused field; takes `input` and `ctx` (may be NULL). */
@@ -234,14 +234,14 @@ static bool history_limit(oto_exchange *x, int *limit)
     if (*end != '\0')
         refuse_field(x, "int_parsing", "query", "limit",
                      "Input should be a valid integer, unable to parse string as an integer",
-                     json_string(v), NULL);
+                     json_string(oto_clean(x->a, v)), NULL);
     else if (n > 100)
         refuse_field(x, "less_than_equal", "query", "limit",
-                     "Input should be less than or equal to 100", json_string(v),
+                     "Input should be less than or equal to 100", json_string(oto_clean(x->a, v)),
                      json_pack("{s:i}", "le", 100));
     else if (n < 1)
         refuse_field(x, "greater_than_equal", "query", "limit",
-                     "Input should be greater than or equal to 1", json_string(v),
+                     "Input should be greater than or equal to 1", json_string(oto_clean(x->a, v)),
                      json_pack("{s:i}", "ge", 1));
     else
         *limit = (int)n;
@@ -337,7 +337,8 @@ static void delete_task(oto_exchange *x, oto_store *store)
         oto_spool_remove(x->g->o->spool, audio_name);
     oto_board_ring_workers(x->g->board);
     oto_reply_json(x, 200,
-                   json_pack("{s:s, s:b, s:s}", "task_id", x->tail, "deleted", rc == 0, "message",
+                   json_pack("{s:s, s:b, s:s}", "task_id", oto_clean(x->a, x->tail), "deleted",
+                             rc == 0, "message",
                              rc == 0 ? "Task deleted successfully" : "Task not found"));
 }
 

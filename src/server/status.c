@@ -12,7 +12,7 @@
 
 static void fail(oto_exchange *x, const oto_problem *p)
 {
-    oto_reply_json(x, p->status, json_pack("{s:s}", "detail", p->text));
+    oto_reply_json(x, p->status, json_pack("{s:s}", "detail", oto_clean(x->a, p->text)));
 }
 
 static bool store_answers(const oto_gateway *g)

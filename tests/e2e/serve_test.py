@@ -370,3 +370,20 @@ def test_public_address_needs_keys(models, tmp_path):
     result = tool.run("serve", "--listen", "0.0.0.0:0", "--data", tmp_path / "data", "-m",
                       "whisper-tiny.en", timeout=30)
     assert result.status == 2 and "keys add" in result.err, result.err
+
+
+def test_names_that_are_no_utf8(server, data):
+    with open(in_data(data, "en20.wav"), "rb") as f:
+        body, kind = server.form({}, ("audio", "NAME.wav", f.read()))
+    headers = {"Content-Type": kind}
+    body = body.replace(b"NAME", b"\xff\xfe\xc3")
+    status, reply = server.call_json("POST", "/api/v1/asr/submit", body=body, headers=headers)
+    assert status == 200
+    assert wait_for(server, reply["task_id"])["filename"].endswith(".wav")
+    assert server.get_json("/api/v1/asr/history")[0] == 200
+    assert server.get_json("/api/v1/jobs")[0] == 200
+    status, reply = server.call_json(
+        "POST", "/api/v1/asr/submit?language=%ff%fe", body=body, headers=headers
+    )
+    assert status == 400 and "language" in reply["detail"]
+    assert server.call_json("DELETE", "/api/v1/asr/task/%ff%fe")[1]["deleted"] is False
