@@ -276,7 +276,7 @@ static int parse_line(oto_conf *c, char *line, oto_err *e)
 
 int oto_conf_parse(oto_conf *c, const char *text, size_t n, const char *file, oto_err *e)
 {
-    char line[OTO_CONF_VALUE + 200];
+    char line[2 * OTO_CONF_VALUE + 200]; /* a value of quotes, each doubled */
     int number = 0, rc = 0;
 
     for (size_t at = 0; at < n && rc == 0;) {

@@ -202,12 +202,15 @@ static void test_precedence(void **state)
 
 static void test_print_and_read_back(void **state)
 {
-    static const char *const values[] = {"", "a", "\"", "'", "\"\"x'", " # ", "é…", "a = b", "[x]"};
+    static char quotes[OTO_CONF_VALUE];
+    const char *const values[] = {quotes,   "",    "a",  "\"",    "'",
+                                  "\"\"x'", " # ", "é…", "a = b", "[x]"};
     oto_conf before;
     char *text = NULL;
     size_t n = 0;
 
     (void)state;
+    memset(quotes, '"', sizeof quotes - 1);
     for (size_t v = 0; v < OTO_COUNT(values); v++) {
         FILE *f = open_memstream(&text, &n);
 
