@@ -69,6 +69,26 @@ static int add_field(oto_body *b, const char *name, const char *value, oto_probl
 
 /* ---- the file ---- */
 
+/* The name as it is kept and shown: UTF-8 on one line, whatever the client's system wrote. */
+static const char *clean_name(oto_arena *a, const char *name)
+{
+    size_t n = strlen(name);
+    oto_str out;
+
+    oto_str_init(&out, a);
+    oto_str_puts(&out, "");
+    while (n > 0) {
+        uint32_t cp;
+        char utf8[4];
+        const size_t len = oto_utf8_next(name, n, &cp);
+
+        oto_str_put(&out, utf8, oto_utf8_put(utf8, cp < ' ' || cp == 0x7f ? 0xfffd : cp));
+        name += len;
+        n -= len;
+    }
+    return out.failed ? NULL : out.p;
+}
+
 static int begin_file(oto_body *b, const char *filename, oto_problem *p)
 {
     oto_exchange *x = b->x;
@@ -76,7 +96,9 @@ static int begin_file(oto_body *b, const char *filename, oto_problem *p)
 
     if (x->filename != NULL)
         return problem(p, 400, "too_many_files", "more than one file in one request");
-    x->filename = filename;
+    x->filename = clean_name(x->a, filename);
+    if (x->filename == NULL)
+        return problem(p, 400, "field_too_large", "the form is too large");
     if (oto_upload_begin(x->g->o->spool, x->content_length, &x->upload, &e) != 0)
         return problem_of(p, &e);
     return 0;

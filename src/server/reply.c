@@ -224,8 +224,25 @@ const char *oto_status_text(int status)
     return "Unknown";
 }
 
-static void say(oto_exchange *x, const oto_problem *p)
+/* A problem may quote what the client sent; JSON takes nothing but UTF-8. */
+static void clean(char *z)
 {
+    size_t n = strlen(z);
+
+    while (n > 0) {
+        uint32_t cp;
+        const size_t len = oto_utf8_next(z, n, &cp);
+
+        if (len == 1 && cp == 0xfffd)
+            *z = '?';
+        z += len;
+        n -= len;
+    }
+}
+
+static void say(oto_exchange *x, oto_problem *p)
+{
+    clean(p->text);
     if (p->retry_after_s > 0)
         oto_reply_header(x, "retry-after", "%d", p->retry_after_s);
     /* What will fail again is not worth a client's second try. */
