@@ -67,7 +67,8 @@ static bool is_private_v4(uint32_t a)
 static bool is_private_v6(const uint8_t a[16])
 {
     static const uint8_t mapped[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
-    static const uint8_t nat64[12] = {0, 0x64, 0xff, 0x9b};
+    static const uint8_t nat64[12] = {0, 0x64, 0xff, 0x9b},
+                         local_nat64[6] = {0, 0x64, 0xff, 0x9b, 0, 1};
     static const uint8_t zero[12];
     uint32_t v4;
 
@@ -78,7 +79,8 @@ static bool is_private_v6(const uint8_t a[16])
         memcpy(&v4, a + 2, 4);
         return is_private_v4(ntohl(v4));
     }
-    return (a[0] & 0xfe) == 0xfc || (a[0] == 0xfe && a[1] >= 0x80) || a[0] == 0xff;
+    return memcmp(a, local_nat64, 6) == 0 || (a[0] & 0xfe) == 0xfc ||
+           (a[0] == 0xfe && a[1] >= 0x80) || a[0] == 0xff;
 }
 
 static bool is_private(const struct sockaddr *a)
@@ -107,11 +109,26 @@ static curl_socket_t open_socket(void *arg, curlsocktype purpose, struct curl_so
     return socket(a->family, a->socktype | SOCK_CLOEXEC, a->protocol);
 }
 
+/* A host that is a number says itself where it leads. */
+static bool names_private(const char *host)
+{
+    char v6[64];
+    uint8_t a[16];
+    struct in_addr v4;
+
+    if (inet_pton(AF_INET, host, &v4) == 1)
+        return is_private_v4(ntohl(v4.s_addr));
+    snprintf(v6, sizeof v6, "%.*s", (int)strcspn(host + (host[0] == '['), "]"),
+             host + (host[0] == '['));
+    if (inet_pton(AF_INET6, v6, a) == 1)
+        return is_private_v6(a);
+    return strcasecmp(host, "localhost") == 0;
+}
+
 int oto_notices_check(const oto_server_options *o, const char *url, oto_err *e)
 {
     CURLU *u = curl_url();
     char *scheme = NULL, *host = NULL;
-    struct in_addr v4;
     int rc = 0;
 
     if (u == NULL)
@@ -122,9 +139,7 @@ int oto_notices_check(const oto_server_options *o, const char *url, oto_err *e)
         rc = oto_fail(e, OTO_E_USAGE, "not an address (http://… or https://…)");
     else if (strcasecmp(scheme, "http") != 0 && strcasecmp(scheme, "https") != 0)
         rc = oto_fail(e, OTO_E_USAGE, "only http and https");
-    else if (!o->allow_private_webhooks &&
-             (strcasecmp(host, "localhost") == 0 ||
-              (inet_pton(AF_INET, host, &v4) == 1 && is_private_v4(ntohl(v4.s_addr)))))
+    else if (!o->allow_private_webhooks && names_private(host))
         rc = oto_fail(e, OTO_E_USAGE, "an address of this network is not allowed");
     curl_free(scheme);
     curl_free(host);
