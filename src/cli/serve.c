@@ -185,7 +185,9 @@ static int prepare_models(serve *s, oto_err *e)
     oto_compute_parse(oto_conf_text(&s->conf, "compute"), &compute);
     rc = oto_cli_model_path(oto_conf_text(&s->conf, "model"), OTO_TASK_ASR, compute, offline,
                             p->asr_path, sizeof p->asr_path, &p->multilingual, e);
-    if (rc == 0 && !oto_conf_flag(&s->conf, "no-vad"))
+    if (rc == 0 && oto_conf_flag(&s->conf, "no-vad"))
+        p->vad_path[0] = '\0'; /* of the settings before */
+    else if (rc == 0)
         rc = oto_cli_model_path(OTO_CLI_DEFAULT_VAD, OTO_TASK_VAD, OTO_COMPUTE_AUTO, offline,
                                 p->vad_path, sizeof p->vad_path, NULL, e);
     return rc;
