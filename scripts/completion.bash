@@ -11,14 +11,17 @@ _otolith()
     COMPREPLY=()
     compopt -o filenames 2>/dev/null
     if [ "$COMP_CWORD" -eq 1 ]; then
-        COMPREPLY=($(compgen -W "transcribe vad models score bench version help --help --version" -- "$cur"))
+        COMPREPLY=($(compgen -W "transcribe vad models score bench serve keys version help --help --version" -- "$cur"))
         return
     fi
     case $prev in
     -m|--model) _otolith_models "$cur"; COMPREPLY+=($(compgen -f -- "$cur")); return ;;
     -l|--language) COMPREPLY=($(compgen -W "auto en zh de es fr it ja ko pt ru" -- "$cur")); return ;;
     -f|--format) COMPREPLY=($(compgen -W "txt srt vtt json tsv lrc" -- "$cur")); return ;;
-    -o|--output) COMPREPLY=($(compgen -d -- "$cur")); return ;;
+    -o|--output|--data) COMPREPLY=($(compgen -d -- "$cur")); return ;;
+    --log) COMPREPLY=($(compgen -W "text json" -- "$cur")); return ;;
+    --log-level) COMPREPLY=($(compgen -W "error warn info debug" -- "$cur")); return ;;
+    --config|--tls-cert|--tls-key) COMPREPLY=($(compgen -f -- "$cur")); return ;;
     --task) COMPREPLY=($(compgen -W "transcribe translate" -- "$cur")); return ;;
     --compute) COMPREPLY=($(compgen -W "int8 bf16 f32" -- "$cur")); return ;;
     esac
@@ -29,11 +32,15 @@ _otolith()
     models) options="--compute --from --offline --quiet --help" ;;
     score) options="--cer --wer --raw --json --help" ;;
     bench) options="--model --language --threads --compute --beam --no-vad --json --offline --help" ;;
+    serve) options="--listen --data --model --compute --no-vad --workers --threads --jobs-per-worker --batch --beam --memory-limit --max-upload --upload-timeout --max-audio --max-queue --max-connections --keep --keep-size --min-free --tls-cert --tls-key --cors --aliases --require-keys --allow-anonymous --allow-private-webhooks --webhook-secret --drain --recycle-jobs --recycle-age --recycle-growth --log --log-level --offline --config --print-config --help" ;;
+    keys) options="--data --name --max-jobs --help" ;;
     esac
     if [[ $cur == -* ]]; then
         COMPREPLY=($(compgen -W "$options" -- "$cur"))
     elif [ "$verb" = models ] && [ "$COMP_CWORD" -eq 2 ]; then
         COMPREPLY=($(compgen -W "list pull verify rm path convert" -- "$cur"))
+    elif [ "$verb" = keys ]; then
+        COMPREPLY=($(compgen -W "add list revoke" -- "$cur"))
     elif [ "$verb" = models ] && [ "${COMP_WORDS[2]}" != convert ]; then
         _otolith_models "$cur"
     else
