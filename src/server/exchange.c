@@ -385,26 +385,29 @@ static void read_headers(oto_exchange *x)
     x->wants_progress = progress != NULL && progress[0] == '1';
     read_key(x);
     lws_get_peer_simple(x->wsi, peer, sizeof peer);
-    x->client = oto_arena_strdup(x->a, peer, strlen(peer));
+    if ((x->client = oto_arena_strdup(x->a, peer, strlen(peer))) == NULL)
+        x->client = "";
     x->key_id = "";
 }
 
-static bool matches(const oto_route *r, oto_exchange *x)
+static bool matches(const oto_route *r, const char *path, oto_slice *tail)
 {
-    const char *pattern = r->path, *path = x->path;
+    const char *pattern = r->path;
     const char *star = strchr(pattern, '*');
-    size_t n, tail;
+    size_t n, end;
+
+    *tail = (oto_slice){"", 0};
 
     if (star == NULL)
         return strcmp(pattern, path) == 0;
     /* One '*': it stands for what lies between the pattern's beginning and its end. */
     n = (size_t)(star - pattern);
-    tail = strlen(star + 1);
-    if (strncmp(path, pattern, n) != 0 || strlen(path) <= n + tail ||
-        strcmp(path + strlen(path) - tail, star + 1) != 0)
+    end = strlen(star + 1);
+    if (strncmp(path, pattern, n) != 0 || strlen(path) <= n + end ||
+        strcmp(path + strlen(path) - end, star + 1) != 0)
         return false;
-    x->tail = oto_arena_strdup(x->a, path + n, strlen(path) - n - tail);
-    return x->tail != NULL;
+    *tail = (oto_slice){path + n, strlen(path) - n - end};
+    return true;
 }
 
 static const oto_protocol *protocol_by_prefix(const char *path)
@@ -423,20 +426,25 @@ static const oto_route no_route = {.path = ""};
 static bool route(oto_exchange *x, int *status)
 {
     const unsigned wanted = x->method == OTO_HEAD ? OTO_GET : (unsigned)x->method;
+    oto_slice tail;
 
     *status = 404;
     x->protocol = protocol_by_prefix(x->path);
     x->route = &no_route;
     for (size_t i = 0; i < OTO_COUNT(protocols); i++)
         for (const oto_route *r = protocols[i]->routes; r->path != NULL; r++) {
-            if (!matches(r, x))
+            if (!matches(r, x->path, &tail))
                 continue;
             x->protocol = protocols[i];
-            if ((r->methods & wanted) != 0) {
-                x->route = r;
-                return true;
-            }
             *status = 405;
+            if ((r->methods & wanted) == 0)
+                continue;
+            x->tail = oto_arena_strdup(x->a, tail.p, tail.n);
+            *status = 500;
+            if (x->tail == NULL)
+                return false;
+            x->route = r;
+            return true;
         }
     return false;
 }
@@ -493,7 +501,8 @@ static oto_exchange *new_exchange(gateway *w, struct lws *wsi, const char *path)
     if (oto_arena_new("request", EXCHANGE_BYTES, &a, NULL) != 0)
         return NULL;
     x = oto_arena_calloc(a, 1, sizeof *x);
-    if (x == NULL) {
+    path = oto_arena_strdup(a, path, strlen(path));
+    if (x == NULL || path == NULL) {
         oto_arena_free(a);
         return NULL;
     }
@@ -502,7 +511,7 @@ static oto_exchange *new_exchange(gateway *w, struct lws *wsi, const char *path)
     x->a = a;
     x->file_fd = x->upload.fd = -1;
     x->started_ms = x->sent_ms = oto_now_ms();
-    x->path = oto_arena_strdup(a, path, strlen(path));
+    x->path = path;
     x->client = x->key_id = "";
     oto_str_init(&x->headers, a);
     oto_str_init(&x->out, a);
@@ -520,7 +529,9 @@ static bool check_request(oto_exchange *x, oto_problem *p)
     *p = (oto_problem){0};
     if (!route(x, &status)) {
         p->status = status;
-        p->code = status == 404 ? "not_found" : "method_not_allowed";
+        p->code = status == 404   ? "not_found"
+                  : status == 405 ? "method_not_allowed"
+                                  : "internal_error";
         snprintf(p->text, sizeof p->text, "%s", oto_status_text(status));
     } else if (x->method != OTO_GET && !atomic_load(&g->accepting)) {
         *p = (oto_problem){.status = 503, .code = "shutting_down", .retry_after_s = 5};
