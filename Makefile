@@ -16,7 +16,7 @@ export OTO_TEST_DATA ?= $(CURDIR)/build/testdata
 OTOLITH := build/release/otolith
 TEST_MODELS := whisper-tiny.en whisper-base fsmn-vad
 
-.PHONY: all release asan deps demo test testdata models venv install bench peers fmt fuzz clean help
+.PHONY: all release asan deps demo test testdata models serve venv install deb bench peers fmt fuzz clean help
 all: release
 
 release asan:
@@ -36,6 +36,10 @@ demo:
 
 models: release
 	@for model in $(TEST_MODELS); do $(OTOLITH) models pull $$model || exit 1; done
+
+## serve: the server with whisper-base on http://127.0.0.1:8000, until ^C
+serve: models
+	@exec $(OTOLITH) serve -m whisper-base
 
 testdata:
 	@scripts/test_data.sh $(OTO_TEST_DATA)
@@ -66,6 +70,10 @@ test:
 ## install: PREFIX=DIR
 install: release
 	cmake --install build/release --prefix $(PREFIX)
+
+## deb: a Debian package in build/, for the release this runs on
+deb: release
+	@packaging/deb.sh build/release build
 
 ## bench: speed by stage and of the products, on this machine
 bench: release testdata models
