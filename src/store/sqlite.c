@@ -4,17 +4,18 @@
  * job and go with it. Counters of what has ended live in a row of their own, so that deleting jobs
  * does not change them.
  *
+ * Nobody but SQLite may open the file: its locks are POSIX locks, and closing any descriptor of the
+ * file would drop all of them for the whole process. Another process that closes the database could
+ * then take itself for the last one and remove the log under us.
+ *
  * Deleted while running: the row stays with `deleted` set, invisible to readers, until its worker
  * lets go of it. */
 #include "store/sqlite.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #define APPLICATION_ID 0x4f544f4c /* "OTOL" */
 #define VERSION        1
@@ -333,22 +334,6 @@ static int check_identity(oto_store *s, bool *empty, oto_err *e)
     return 0;
 }
 
-/* A text file or a cut one says so by its first bytes; SQLite would take an empty one. */
-static int check_file(const char *path, oto_err *e)
-{
-    char magic[16] = "";
-    const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
-    ssize_t n;
-
-    if (fd < 0)
-        return access(path, F_OK) == 0 ? oto_fail_errno(e, "%s", path) : 0;
-    n = read(fd, magic, sizeof magic);
-    close(fd);
-    if (n == 0 || (n == 16 && memcmp(magic, "SQLite format 3", 16) == 0))
-        return 0;
-    return oto_fail(e, OTO_E_INPUT, "%s: not an otolith database", path);
-}
-
 static int set_up(oto_store *s, oto_err *e)
 {
     bool empty;
@@ -372,10 +357,8 @@ int oto_store_open(const char *address, oto_store **out, oto_err *e)
 {
     const char *path = strncmp(address, "sqlite:", 7) == 0 ? address + 7 : address;
     oto_store *s;
-    int rc = check_file(path, e);
+    int rc;
 
-    if (rc != 0)
-        return rc;
     s = calloc(1, sizeof *s);
     if (s == NULL)
         return oto_fail(e, OTO_E_LIMIT, "out of memory");
