@@ -11,7 +11,8 @@
 /* The longest time: far from any overflow when it is counted in milliseconds. */
 #define CENTURY_S 3153600000
 
-enum type { TEXT, NUMBER, SIZE, TIME, FLAG };
+/* LIST: text that grows when its option is given again. */
+enum type { TEXT, NUMBER, SIZE, TIME, FLAG, LIST };
 
 static const struct setting {
     const char *name;
@@ -21,8 +22,7 @@ static const struct setting {
     int64_t lo, hi; /* of numbers, sizes (bytes) and times (s) */
     const char *help;
 } settings[] = {
-    {"listen", 0, TEXT, "ADDR:PORT", "127.0.0.1:8000", 0, 0,
-     "where to listen; several with commas"},
+    {"listen", 0, LIST, "ADDR:PORT", "127.0.0.1:8000", 0, 0, "where to listen; may be repeated"},
     {"data", 0, TEXT, "DIR", "", 0, 0,
      "queue, results and recordings\n(default: $XDG_DATA_HOME/otolith)"},
     {"model", 'm', TEXT, "MODEL", OTO_CLI_DEFAULT_ASR, 0, 0, "name or path (whisper-base)"},
@@ -45,7 +45,7 @@ static const struct setting {
     {"tls-cert", 0, TEXT, "FILE", "", 0, 0, "PEM certificate chain: serve HTTPS"},
     {"tls-key", 0, TEXT, "FILE", "", 0, 0, "its PEM key"},
     {"cors", 0, TEXT, "ORIGIN", "", 0, 0, "pages that may call from browsers, or *"},
-    {"aliases", 0, TEXT, "NAMES",
+    {"aliases", 0, LIST, "NAMES",
      "whisper-1,gpt-4o-transcribe,gpt-4o-mini-transcribe,gpt-transcribe", 0, 0,
      "other names of the model"},
     {"require-keys", 0, FLAG, NULL, "false", 0, 0, "even while no key exists"},
@@ -134,6 +134,7 @@ static int parse(const struct setting *s, const char *text, int64_t *out, oto_er
     errno = 0;
     switch (s->type) {
     case TEXT:
+    case LIST:
         *out = 0;
         return 0;
     case NUMBER:
@@ -311,30 +312,47 @@ int oto_conf_read_file(oto_conf *c, const char *path, oto_err *e)
     return rc;
 }
 
+static int read_variable(oto_conf *c, int i, const char *name, oto_err *e)
+{
+    const char *value = getenv(name);
+    int rc;
+
+    if (value == NULL || value[0] == '\0')
+        return 0;
+    rc = set(c, i, value, OTO_CONF_ENVIRONMENT, e);
+    return rc == 0 ? 0 : oto_err_prefix(e, "%s", name);
+}
+
 int oto_conf_read_environment(oto_conf *c, oto_err *e)
 {
-    for (int i = 0; i < N_SETTINGS; i++) {
+    /* As the speech server calls it whose REST API this one speaks. */
+    int rc = read_variable(c, find("data"), "ASR_STORAGE_PATH", e);
+
+    for (int i = 0; i < N_SETTINGS && rc == 0; i++) {
         char name[64] = "OTOLITH_";
-        const char *value;
         size_t n = strlen(name);
-        int rc;
 
         for (const char *p = settings[i].name; *p != '\0' && n + 1 < sizeof name; p++)
             name[n++] = *p == '-' ? '_' : (char)toupper((unsigned char)*p);
         name[n] = '\0';
-        value = getenv(name);
-        if (value == NULL || value[0] == '\0')
-            continue;
-        if ((rc = set(c, i, value, OTO_CONF_ENVIRONMENT, e)) != 0)
-            return oto_err_prefix(e, "%s", name);
+        rc = read_variable(c, i, name, e);
     }
-    return 0;
+    return rc;
 }
 
 int oto_conf_set_flag(oto_conf *c, int number, const char *value, oto_err *e)
 {
-    const int rc = set(c, number, value != NULL ? value : "true", OTO_CONF_FLAG, e);
+    const oto_conf_entry *entry = &c->entries[number];
+    char longer[2 * OTO_CONF_VALUE + 2];
+    int rc;
 
+    value = value != NULL ? value : "true";
+    if (settings[number].type == LIST && entry->source == OTO_CONF_FLAG) {
+        snprintf(longer, sizeof longer, "%.*s,%.*s", OTO_CONF_VALUE - 1, entry->value,
+                 OTO_CONF_VALUE, value);
+        value = longer;
+    }
+    rc = set(c, number, value, OTO_CONF_FLAG, e);
     return rc == 0 ? 0 : oto_err_prefix(e, "--%s", settings[number].name);
 }
 

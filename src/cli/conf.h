@@ -30,11 +30,13 @@ void oto_conf_defaults(oto_conf *c);
 int oto_conf_count(void);
 const oto_cli_option *oto_conf_options(void);
 /* "name = value" lines; '#' begins a comment, values may stand in quotes (a doubled quote for one
- * within), "[section]" lines are read over. Unknown names and bad values fail with USAGE, naming file and line. */
+ * within), "[section]" lines are read over. Unknown names and bad values fail with USAGE, naming
+ * file and line. */
 int oto_conf_parse(oto_conf *c, const char *text, size_t n, const char *file, oto_err *e) OTO_CHECK;
 int oto_conf_read_file(oto_conf *c, const char *path, oto_err *e) OTO_CHECK;
-/* OTOLITH_MAX_UPLOAD for max-upload. */
+/* OTOLITH_MAX_UPLOAD for max-upload; ASR_STORAGE_PATH stands for data, too. */
 int oto_conf_read_environment(oto_conf *c, oto_err *e) OTO_CHECK;
+/* NULL: a flag without a value. Lists grow when they are given again. */
 int oto_conf_set_flag(oto_conf *c, int number, const char *value, oto_err *e) OTO_CHECK;
 /* As a file that can be read back. */
 void oto_conf_print(const oto_conf *c, FILE *f);

@@ -200,6 +200,42 @@ static void test_precedence(void **state)
     unsetenv("OTOLITH_THREADS");
 }
 
+static void test_lists(void **state)
+{
+    char longest[OTO_CONF_VALUE];
+    const int listen = find("listen");
+    oto_err e = {0};
+
+    (void)state;
+    take("listen = 127.0.0.1:1\n");
+    assert_int_equal(oto_conf_set_flag(&conf, listen, "127.0.0.1:2", &e), 0);
+    assert_string_equal(oto_conf_text(&conf, "listen"), "127.0.0.1:2"); /* not the file's, too */
+    assert_int_equal(oto_conf_set_flag(&conf, listen, "[::1]:3", &e), 0);
+    assert_string_equal(oto_conf_text(&conf, "listen"), "127.0.0.1:2,[::1]:3");
+    memset(longest, 'x', sizeof longest);
+    longest[sizeof longest - 1] = '\0';
+    assert_int_equal(oto_conf_set_flag(&conf, listen, longest, &e), OTO_E_USAGE);
+    assert_string_equal(oto_conf_text(&conf, "listen"), "127.0.0.1:2,[::1]:3");
+    assert_int_equal(oto_conf_set_flag(&conf, find("model"), "a", &e), 0);
+    assert_int_equal(oto_conf_set_flag(&conf, find("model"), "b", &e), 0);
+    assert_string_equal(oto_conf_text(&conf, "model"), "b");
+}
+
+static void test_other_names(void **state)
+{
+    oto_err e = {0};
+
+    (void)state;
+    setenv("ASR_STORAGE_PATH", "/a", 1);
+    assert_int_equal(oto_conf_read_environment(&conf, &e), 0);
+    assert_string_equal(oto_conf_text(&conf, "data"), "/a");
+    setenv("OTOLITH_DATA", "/b", 1);
+    assert_int_equal(oto_conf_read_environment(&conf, &e), 0);
+    assert_string_equal(oto_conf_text(&conf, "data"), "/b");
+    unsetenv("ASR_STORAGE_PATH");
+    unsetenv("OTOLITH_DATA");
+}
+
 static void test_print_and_read_back(void **state)
 {
     static char quotes[OTO_CONF_VALUE];
@@ -256,6 +292,8 @@ int main(void)
         cmocka_unit_test_setup(test_values, set_up),
         cmocka_unit_test_setup(test_bad_files, set_up),
         cmocka_unit_test_setup(test_precedence, set_up),
+        cmocka_unit_test_setup(test_lists, set_up),
+        cmocka_unit_test_setup(test_other_names, set_up),
         cmocka_unit_test_setup(test_print_and_read_back, set_up),
         cmocka_unit_test_setup(test_file, set_up),
     };
