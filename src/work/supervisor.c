@@ -35,7 +35,7 @@ typedef struct {
     pid_t pid; /* 0: not running */
     int64_t started, start_at, pause_ms;
     int64_t oom_kills; /* of the machine, at its start */
-    bool replacing; /* asked to stop so that a fresh one takes its place */
+    bool replacing;    /* asked to stop so that a fresh one takes its place */
 } child;
 
 typedef struct {
@@ -74,6 +74,11 @@ static void notify(const char *state)
                (socklen_t)(offsetof(struct sockaddr_un, sun_path) + n)) < 0)
         oto_log(OTO_LOG_DEBUG, "systemd: %s", strerror(errno));
     close(fd);
+}
+
+void oto_supervisor_alive(void)
+{
+    notify("WATCHDOG=1");
 }
 
 /* ---- children ---- */
@@ -279,7 +284,7 @@ static void watch(tree *t)
         notify("READY=1");
         oto_log(OTO_LOG_INFO, "ready");
     }
-    notify("WATCHDOG=1");
+    oto_supervisor_alive();
 }
 
 /* After a reload one child after the other is replaced, each when the one before is ready. */

@@ -100,6 +100,9 @@ typedef struct {
     int drain_s;          /* how long running jobs may go on after SIGTERM, then handed back */
 } oto_worker_options;
 
+/* Resident bytes that a worker needs at least, with one job at a time. Opens the models. */
+int oto_worker_needs(const oto_worker_options *o, size_t *bytes, oto_err *e) OTO_CHECK;
+
 #define OTO_EXIT_RECYCLE 75 /* a worker that wants a successor */
 
 /* Works until SIGTERM; returns the exit status. Called in a process of its own. */
@@ -117,6 +120,8 @@ typedef struct {
     void *arg;
     int drain_s;
 } oto_supervisor_options;
+/* Tells systemd that the supervisor lives, while it waits for something in `reload`. */
+void oto_supervisor_alive(void);
 /* Until SIGTERM or SIGINT. 0 after a clean stop. */
 int oto_supervisor_run(const oto_supervisor_options *o, oto_err *e) OTO_CHECK;
 

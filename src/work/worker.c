@@ -24,20 +24,53 @@
 #define SHORT_MS 120000
 /* Resident bytes of a decoder child beyond what it shares. */
 #define DECODER_BYTES ((size_t)40 << 20)
+/* What a worker holds before it opens a model, roundly. */
+#define OWN_BYTES ((size_t)8 << 20)
 /* Address space of what a job keeps besides the recogniser's. */
 #define LANE_BYTES ((size_t)64 << 20)
 
 /* ---- life ---- */
 
-static int plan_lanes(oto_worker *w, oto_err *e)
+static void plan(const oto_worker_options *o, const oto_model *asr, const oto_model *vad,
+                 size_t *engine, size_t *lane_bytes)
 {
     const oto_recogniser_options r = {
-        .asr = w->asr, .vad = w->vad, .threads = w->o.threads, .batch = w->o.batch};
+        .asr = asr, .vad = vad, .threads = o->threads, .batch = o->batch};
+
+    oto_recogniser_plan(&r, engine, lane_bytes);
+    *lane_bytes += DECODER_BYTES;
+}
+
+static int open_models(const oto_worker_options *o, oto_model **asr, oto_model **vad, oto_err *e)
+{
+    int rc = oto_model_open(o->asr_path, o->compute, asr, e);
+
+    if (rc == 0 && o->vad_path != NULL)
+        rc = oto_model_open(o->vad_path, OTO_COMPUTE_F32, vad, e);
+    return rc;
+}
+
+int oto_worker_needs(const oto_worker_options *o, size_t *bytes, oto_err *e)
+{
+    oto_model *asr = NULL, *vad = NULL;
+    size_t engine, lane_bytes;
+    int rc = open_models(o, &asr, &vad, e);
+
+    if (rc == 0) {
+        plan(o, asr, vad, &engine, &lane_bytes);
+        *bytes = OWN_BYTES + engine + lane_bytes;
+    }
+    oto_model_close(vad);
+    oto_model_close(asr);
+    return rc;
+}
+
+static int plan_lanes(oto_worker *w, oto_err *e)
+{
     const size_t own = oto_rss_anon_bytes();
     size_t engine, lane_bytes;
 
-    oto_recogniser_plan(&r, &engine, &lane_bytes);
-    lane_bytes += DECODER_BYTES;
+    plan(&w->o, w->asr, w->vad, &engine, &lane_bytes);
     w->n_lanes = OTO_MAX(1, OTO_MIN(w->o.lanes, OTO_MAX_LANES));
     while (w->o.memory_bytes > 0 && w->n_lanes > 1 &&
            own + engine + (size_t)w->n_lanes * lane_bytes > w->o.memory_bytes)
@@ -86,11 +119,7 @@ static int open_worker(oto_worker *w, oto_err *e)
     int rc;
 
     if ((rc = oto_media_prepare(e)) != 0 || (rc = oto_store_open(w->o.store, &w->store, e)) != 0 ||
-        (rc = clear_up(w, e)) != 0 ||
-        (rc = oto_model_open(w->o.asr_path, w->o.compute, &w->asr, e)) != 0)
-        return rc;
-    if (w->o.vad_path != NULL &&
-        (rc = oto_model_open(w->o.vad_path, OTO_COMPUTE_F32, &w->vad, e)) != 0)
+        (rc = clear_up(w, e)) != 0 || (rc = open_models(&w->o, &w->asr, &w->vad, e)) != 0)
         return rc;
     if ((rc = plan_lanes(w, e)) != 0)
         return rc;
