@@ -6,6 +6,7 @@
 
 #include <inttypes.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -75,6 +76,7 @@ int oto_cli_keys(int argc, char **argv)
     int id, max_jobs = 0, rc = 0;
     oto_err e = {0};
 
+    umask(077); /* as serve: the folder and the database may be made here */
     while (rc == 0 && (id = oto_cli_next(&verb, argc, argv, &value)) > 0) {
         if (id == OPT_DATA)
             data = value;

@@ -11,6 +11,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -76,6 +77,7 @@ static int in_child(int (*fn)(prepared *p, oto_err *e), prepared *p, oto_err *e)
     if (pid == 0) {
         signal(SIGINT, SIG_DFL);
         signal(SIGTERM, SIG_DFL);
+        prctl(PR_SET_PDEATHSIG, SIGKILL); /* a fetch goes on the next time */
         close(fds[0]);
         if (fn(p, &theirs) != 0) {
             const ssize_t sent = write(fds[1], &theirs, sizeof theirs);

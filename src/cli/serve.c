@@ -6,11 +6,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -19,6 +21,7 @@
 
 #define PATH_BYTES   1024
 #define LOCK_WAIT_MS 10000
+#define NAP_MS       5
 /* Supervisor and gateway, out of the memory for all. */
 #define OWN_BYTES ((int64_t)64 << 20)
 
@@ -33,13 +36,19 @@ static oto_cli_verb verb = {.name = "serve",
                             .summary = "The speech-to-text server: API, durable queue, workers.",
                             .notes = notes};
 
-/* What the preparing child found out, in memory shared with it. */
+/* What the preparing children found out. */
 typedef struct {
     char asr_path[PATH_BYTES], vad_path[PATH_BYTES];
     bool multilingual;
+    int n_workers; /* 0: not decided; then it stays */
     int n_keys, reclaimed, swept;
-    oto_err error;
 } prepared;
+
+/* How it comes back from a child. */
+typedef struct {
+    prepared found;
+    oto_err error;
+} answer;
 
 typedef struct {
     oto_conf conf;
@@ -49,7 +58,9 @@ typedef struct {
     char data[PATH_BYTES], store[PATH_BYTES + 20], spool_dir[PATH_BYTES + 20];
     oto_spool spool;
     int listen_fds[OTO_MAX_LISTEN], n_listen, lock;
-    prepared *found;
+    bool reloading;
+    mode_t mask; /* of files that are not the server's own */
+    prepared found;
     oto_server_options server;
 } serve;
 
@@ -130,12 +141,18 @@ static int open_data(serve *s, oto_err *e)
     return oto_spool_open(s->spool_dir, 0, oto_conf_number(&s->conf, "min-free"), &s->spool, e);
 }
 
+static void nap(void)
+{
+    const struct timespec t = {0, NAP_MS * 1000000};
+
+    nanosleep(&t, NULL);
+}
+
 /* One server for one folder. The lock is inherited by the children, so the successor of a killed
  * server waits until the last of them has gone. */
 static int lock_data(serve *s, oto_err *e)
 {
     const int64_t until = oto_now_ms() + LOCK_WAIT_MS;
-    const struct timespec nap = {0, 20000000};
     char path[PATH_BYTES + 20];
 
     snprintf(path, sizeof path, "%s/lock", s->data);
@@ -147,7 +164,7 @@ static int lock_data(serve *s, oto_err *e)
             return oto_fail_errno(e, "%s", path);
         if (oto_now_ms() > until)
             return oto_fail(e, OTO_E_BUSY, "%s: in use by another otolith serve", s->data);
-        nanosleep(&nap, NULL);
+        nap();
     }
     return 0;
 }
@@ -156,7 +173,7 @@ static int lock_data(serve *s, oto_err *e)
 
 static int prepare_store(serve *s, oto_err *e)
 {
-    prepared *p = s->found;
+    prepared *p = &s->found;
     oto_arena *a = NULL;
     oto_store *store;
     oto_key keys[64];
@@ -175,13 +192,74 @@ static int prepare_store(serve *s, oto_err *e)
     return rc;
 }
 
+static void worker_options(serve *s, int n, oto_worker_options *o)
+{
+    const oto_conf *c = &s->conf;
+    const int64_t limit = oto_conf_number(c, "memory-limit");
+    const int threads = (int)oto_conf_number(c, "threads");
+
+    *o = (oto_worker_options){
+        .store = s->store,
+        .spool = &s->spool,
+        .asr_path = s->found.asr_path,
+        .vad_path = s->found.vad_path[0] != '\0' ? s->found.vad_path : NULL,
+        .threads = threads > 0 ? threads : OTO_MAX(1, oto_cpu_count() / n),
+        .lanes = (int)oto_conf_number(c, "jobs-per-worker"),
+        .batch = (int)oto_conf_number(c, "batch"),
+        .beam = (int)oto_conf_number(c, "beam"),
+        .memory_bytes = limit > OWN_BYTES ? (size_t)(limit - OWN_BYTES) / (size_t)n : 0,
+        .recycle_jobs = (int)oto_conf_number(c, "recycle-jobs"),
+        .recycle_s = (int)OTO_MIN(oto_conf_number(c, "recycle-age"), INT32_MAX),
+        .recycle_bytes = (size_t)oto_conf_number(c, "recycle-growth"),
+        .drain_s = (int)oto_conf_number(c, "drain"),
+    };
+    oto_compute_parse(oto_conf_text(c, "compute"), &o->compute);
+}
+
+/* As many workers as were asked for, or as there are cores and memory for. A limit that not even
+ * these fit into is refused here, not by each worker over and over. */
+static int plan_workers(serve *s, oto_err *e)
+{
+    const int asked = (int)oto_conf_number(&s->conf, "workers");
+    const bool fixed = s->found.n_workers > 0 || asked > 0;
+    const int64_t limit = oto_conf_number(&s->conf, "memory-limit");
+    const int64_t memory = limit > 0 ? limit : (int64_t)(oto_memory_limit_bytes() / 4 * 3);
+    int n = s->found.n_workers > 0 ? s->found.n_workers
+            : asked > 0            ? asked
+                                   : OTO_MAX(1, OTO_MIN(oto_cpu_count() / 4, OTO_MAX_WORKERS));
+    oto_worker_options o;
+    size_t each;
+
+    for (;; n--) {
+        worker_options(s, n, &o);
+        const int rc = oto_worker_needs(&o, &each, e);
+
+        if (rc != 0)
+            return rc;
+        if (OWN_BYTES + (int64_t)each * n <= memory)
+            break;
+        if (limit > 0 && (fixed || n == 1))
+            return oto_fail(e, OTO_E_LIMIT,
+                            "memory-limit: %" PRId64 " MiB are too few: %d worker(s) with %s need "
+                            "%" PRId64,
+                            limit >> 20, n, oto_conf_text(&s->conf, "model"),
+                            (OWN_BYTES + (int64_t)each * n + (1 << 20) - 1) >> 20);
+        if (fixed || n == 1)
+            break;
+    }
+    s->found.n_workers = n;
+    return 0;
+}
+
 static int prepare_models(serve *s, oto_err *e)
 {
-    const bool offline = oto_conf_flag(&s->conf, "offline");
-    prepared *p = s->found;
+    /* Fetching takes too long for a server that runs. */
+    const bool offline = s->reloading || oto_conf_flag(&s->conf, "offline");
+    prepared *p = &s->found;
     oto_compute compute;
     int rc;
 
+    umask(s->mask);
     oto_compute_parse(oto_conf_text(&s->conf, "compute"), &compute);
     rc = oto_cli_model_path(oto_conf_text(&s->conf, "model"), OTO_TASK_ASR, compute, offline,
                             p->asr_path, sizeof p->asr_path, &p->multilingual, e);
@@ -190,45 +268,82 @@ static int prepare_models(serve *s, oto_err *e)
     else if (rc == 0)
         rc = oto_cli_model_path(OTO_CLI_DEFAULT_VAD, OTO_TASK_VAD, OTO_COMPUTE_AUTO, offline,
                                 p->vad_path, sizeof p->vad_path, NULL, e);
-    return rc;
+    return rc == 0 ? plan_workers(s, e) : rc;
 }
 
+/* Asked to stop: by a signal, or while a running server reloads by one that it holds back. */
+static bool asked_to_stop(void)
+{
+    sigset_t held;
+
+    return oto_cli_interrupted() ||
+           (sigpending(&held) == 0 && (sigismember(&held, SIGTERM) || sigismember(&held, SIGINT)));
+}
+
+static int wait_for(pid_t pid, oto_err *e)
+{
+    const int64_t start = oto_now_ms();
+    int64_t told = start;
+    int status;
+    pid_t got;
+
+    while ((got = waitpid(pid, &status, WNOHANG)) == 0 || (got < 0 && errno == EINTR)) {
+        if (asked_to_stop())
+            kill(pid, SIGKILL);
+        if (oto_now_ms() - told > 1000) {
+            told = oto_now_ms();
+            oto_supervisor_alive();
+        }
+        nap();
+    }
+    if (asked_to_stop())
+        return oto_fail(e, OTO_E_CANCELLED, "interrupted");
+    if (got != pid || !WIFEXITED(status))
+        return oto_fail(e, OTO_E_INTERNAL, "the process that prepares the start died");
+    return WEXITSTATUS(status) == 0 ? 0 : OTO_E_INTERNAL;
+}
+
+/* What fn changes in `found` is kept when it succeeds. */
 static int in_child(serve *s, int (*fn)(serve *s, oto_err *e), oto_err *e)
 {
-    prepared *p = s->found;
-    int status;
+    const pid_t parent = getpid();
+    answer *a = mmap(NULL, sizeof *a, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     pid_t pid;
+    int rc;
 
+    if (a == MAP_FAILED)
+        return oto_fail_errno(e, "shared memory");
     fflush(NULL);
     pid = fork();
-    if (pid < 0)
-        return oto_fail_errno(e, "fork");
-    if (pid == 0)
-        _exit(fn(s, &p->error) != 0);
-    while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
-        ;
-    if (oto_cli_interrupted())
-        return oto_fail(e, OTO_E_CANCELLED, "interrupted");
-    if (!WIFEXITED(status))
-        return oto_fail(e, OTO_E_INTERNAL, "the process that prepares the start died");
-    return WEXITSTATUS(status) == 0 ? 0 : oto_fail(e, p->error.code, "%s", p->error.text);
+    if (pid == 0) {
+        /* It holds the lock: a successor must not wait for it. */
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        if (getppid() != parent)
+            _exit(1);
+        rc = fn(s, &a->error);
+        a->found = s->found;
+        _exit(rc != 0);
+    }
+    rc = pid > 0 ? wait_for(pid, e) : oto_fail_errno(e, "fork");
+    if (rc == OTO_E_INTERNAL && a->error.code != 0)
+        rc = oto_fail(e, a->error.code, "%s", a->error.text);
+    if (rc == 0)
+        s->found = a->found;
+    munmap(a, sizeof *a);
+    return rc;
 }
 
 static int prepare(serve *s, oto_err *e)
 {
     int rc;
 
-    s->found =
-        mmap(NULL, sizeof *s->found, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (s->found == MAP_FAILED)
-        return oto_fail_errno(e, "shared memory");
     if ((rc = in_child(s, prepare_store, e)) != 0 || (rc = in_child(s, prepare_models, e)) != 0)
         return rc;
-    if (s->found->reclaimed > 0)
+    if (s->found.reclaimed > 0)
         oto_log(OTO_LOG_WARN, "%d job(s) were running when the server ended: queued again",
-                s->found->reclaimed);
-    if (s->found->swept > 0)
-        oto_log(OTO_LOG_INFO, "%d unfinished upload(s) removed", s->found->swept);
+                s->found.reclaimed);
+    if (s->found.swept > 0)
+        oto_log(OTO_LOG_INFO, "%d unfinished upload(s) removed", s->found.swept);
     return 0;
 }
 
@@ -256,7 +371,7 @@ static int check_public(const serve *s, oto_err *e)
 {
     char address[80];
 
-    if (s->found->n_keys > 0 || oto_conf_flag(&s->conf, "allow-anonymous") ||
+    if (s->found.n_keys > 0 || oto_conf_flag(&s->conf, "allow-anonymous") ||
         oto_conf_flag(&s->conf, "require-keys"))
         return 0;
     for (int i = 0; i < s->n_listen; i++)
@@ -271,6 +386,18 @@ static int check_public(const serve *s, oto_err *e)
 }
 
 /* ---- running ---- */
+
+static int check_tls(const oto_conf *c, oto_err *e)
+{
+    static const char *const names[] = {"tls-cert", "tls-key"};
+
+    if ((oto_conf_text(c, names[0]) == NULL) != (oto_conf_text(c, names[1]) == NULL))
+        return oto_fail(e, OTO_E_USAGE, "tls-cert and tls-key go together");
+    for (int i = 0; i < 2; i++)
+        if (oto_conf_text(c, names[i]) != NULL && access(oto_conf_text(c, names[i]), R_OK) != 0)
+            return oto_fail_errno(e, "%s: %s", names[i], oto_conf_text(c, names[i]));
+    return 0;
+}
 
 static int run_gateway(void *arg, oto_board *b)
 {
@@ -290,7 +417,7 @@ static void server_options(serve *s, oto_server_options *o)
     o->spool = &s->spool;
     o->model = oto_conf_text(c, "model");
     o->aliases = oto_conf_text(c, "aliases");
-    o->multilingual = s->found->multilingual;
+    o->multilingual = s->found.multilingual;
     o->tls_cert = oto_conf_text(c, "tls-cert");
     o->tls_key = oto_conf_text(c, "tls-key");
     o->cors = oto_conf_text(c, "cors");
@@ -302,70 +429,57 @@ static void server_options(serve *s, oto_server_options *o)
     o->keep_ms = oto_conf_number(c, "keep") * 1000;
     o->keep_bytes = oto_conf_number(c, "keep-size");
     /* Keys that were revoked still close the door. */
-    o->require_keys = oto_conf_flag(c, "require-keys") || s->found->n_keys > 0;
+    o->require_keys = oto_conf_flag(c, "require-keys") || s->found.n_keys > 0;
     o->allow_private_webhooks = oto_conf_flag(c, "allow-private-webhooks");
     o->webhook_secret = oto_conf_text(c, "webhook-secret");
     o->drain_s = (int)oto_conf_number(c, "drain");
-}
-
-static int worker_count(const oto_conf *c)
-{
-    const int asked = (int)oto_conf_number(c, "workers");
-
-    return asked > 0 ? asked : OTO_MAX(1, OTO_MIN(oto_cpu_count() / 4, OTO_MAX_WORKERS));
-}
-
-static int worker_options(serve *s, int n, oto_worker_options *o, oto_err *e)
-{
-    const oto_conf *c = &s->conf;
-    const int64_t limit = oto_conf_number(c, "memory-limit");
-    const int threads = (int)oto_conf_number(c, "threads");
-
-    if (limit > 0 && limit <= OWN_BYTES)
-        return oto_fail(e, OTO_E_LIMIT,
-                        "memory-limit: too small, supervisor and gateway have %d MiB",
-                        (int)(OWN_BYTES >> 20));
-    *o = (oto_worker_options){
-        .store = s->store,
-        .spool = &s->spool,
-        .asr_path = s->found->asr_path,
-        .vad_path = s->found->vad_path[0] != '\0' ? s->found->vad_path : NULL,
-        .threads = threads > 0 ? threads : OTO_MAX(1, oto_cpu_count() / n),
-        .lanes = (int)oto_conf_number(c, "jobs-per-worker"),
-        .batch = (int)oto_conf_number(c, "batch"),
-        .beam = (int)oto_conf_number(c, "beam"),
-        .memory_bytes = limit > 0 ? (size_t)(limit - OWN_BYTES) / (size_t)n : 0,
-        .recycle_jobs = (int)oto_conf_number(c, "recycle-jobs"),
-        .recycle_s = (int)OTO_MIN(oto_conf_number(c, "recycle-age"), INT32_MAX),
-        .recycle_bytes = (size_t)oto_conf_number(c, "recycle-growth"),
-        .drain_s = (int)oto_conf_number(c, "drain"),
-    };
-    oto_compute_parse(oto_conf_text(c, "compute"), &o->compute);
-    return 0;
 }
 
 /* SIGHUP: the settings anew, for the children that are then replaced. What is bound or opened
  * already (listen, data, workers) stays. */
 static int reload(void *arg, oto_worker_options *worker, oto_err *e)
 {
+    static serve fresh;
     serve *s = arg;
-    serve fresh = *s;
     bool print;
     int stopped, rc;
 
-    if ((rc = read_settings(&fresh, &print, &stopped, e)) != 0)
-        return rc;
-    if ((rc = in_child(&fresh, prepare_models, e)) != 0)
+    fresh = *s;
+    fresh.reloading = true;
+    if ((rc = read_settings(&fresh, &print, &stopped, e)) != 0 ||
+        (rc = check_tls(&fresh.conf, e)) != 0 || (rc = in_child(&fresh, prepare_models, e)) != 0)
         return rc;
     s->conf = fresh.conf;
+    s->found = fresh.found;
     set_log(&s->conf);
     server_options(s, &s->server);
-    return worker_options(s, worker_count(&s->conf), worker, e);
+    worker_options(s, s->found.n_workers, worker);
+    return 0;
+}
+
+/* Every library of the program is mapped here for the sake of the children, and the loader has
+ * touched all of them. Pages without changes come back from their files when they are needed. */
+static void let_go_of_libraries(void)
+{
+    FILE *f = fopen("/proc/self/smaps", "re");
+    unsigned long from, to, start = 0, end = 0, kb;
+    bool of_file = false;
+    char line[512], perms[5];
+
+    while (f != NULL && fgets(line, sizeof line, f) != NULL)
+        if (sscanf(line, "%lx-%lx %4s", &from, &to, perms) == 3) {
+            start = from;
+            end = to;
+            of_file = strncmp(perms, "r-", 2) == 0 && perms[3] == 'p' && strchr(line, '/') != NULL;
+        } else if (of_file && sscanf(line, "Anonymous: %lu", &kb) == 1 && kb == 0)
+            madvise((void *)start, end - start, MADV_DONTNEED);
+    if (f != NULL)
+        fclose(f);
 }
 
 static int run(serve *s, oto_err *e)
 {
-    oto_supervisor_options o = {.n_workers = worker_count(&s->conf),
+    oto_supervisor_options o = {.n_workers = s->found.n_workers,
                                 .gateway = run_gateway,
                                 .reload = reload,
                                 .arg = s,
@@ -373,10 +487,8 @@ static int run(serve *s, oto_err *e)
     const char *scheme = oto_conf_text(&s->conf, "tls-cert") != NULL ? "https" : "http";
     struct rlimit files;
     char address[80];
-    int rc = worker_options(s, o.n_workers, &o.worker, e);
 
-    if (rc != 0)
-        return rc;
+    worker_options(s, o.n_workers, &o.worker);
     server_options(s, &s->server);
     if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
         files.rlim_cur = files.rlim_max;
@@ -389,19 +501,8 @@ static int run(serve *s, oto_err *e)
         oto_server_address(s->listen_fds[i], address, sizeof address);
         oto_log(OTO_LOG_INFO, "listening on %s://%s", scheme, address);
     }
+    let_go_of_libraries();
     return oto_supervisor_run(&o, e);
-}
-
-static int check_tls(const oto_conf *c, oto_err *e)
-{
-    static const char *const names[] = {"tls-cert", "tls-key"};
-
-    if ((oto_conf_text(c, names[0]) == NULL) != (oto_conf_text(c, names[1]) == NULL))
-        return oto_fail(e, OTO_E_USAGE, "tls-cert and tls-key go together");
-    for (int i = 0; i < 2; i++)
-        if (oto_conf_text(c, names[i]) != NULL && access(oto_conf_text(c, names[i]), R_OK) != 0)
-            return oto_fail_errno(e, "%s: %s", names[i], oto_conf_text(c, names[i]));
-    return 0;
 }
 
 int oto_cli_serve(int argc, char **argv)
@@ -413,6 +514,8 @@ int oto_cli_serve(int argc, char **argv)
 
     s.argc = argc;
     s.argv = argv;
+    /* Recordings and texts are nobody else's business. */
+    s.mask = umask(077);
     rc = read_settings(&s, &print, &stopped, &e);
     if (rc == 0 && stopped != OTO_CLI_END)
         return oto_cli_stopped(stopped);
