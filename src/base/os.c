@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -185,4 +186,19 @@ int oto_write_file(const char *path, const void *p, size_t n, oto_err *e)
     int rc = oto_fail_errno(e, "%s", path);
     unlink(tmp);
     return rc;
+}
+
+/* Pages of code are read from their files again when they are needed. */
+void oto_release_code(void)
+{
+    FILE *f = fopen("/proc/self/maps", "re");
+    unsigned long from, to;
+    char line[512], rights[5], path[256];
+
+    while (f != NULL && fgets(line, sizeof line, f) != NULL)
+        if (sscanf(line, "%lx-%lx %4s %*s %*s %*s %255s", &from, &to, rights, path) == 4 &&
+            strcmp(rights, "r-xp") == 0 && path[0] == '/')
+            (void)madvise((void *)from, to - from, MADV_DONTNEED);
+    if (f != NULL)
+        fclose(f);
 }

@@ -281,6 +281,7 @@ static void watch(tree *t)
     oto_board_beat(&t->board->supervisor);
     if (ready && !t->ready) {
         t->ready = true;
+        oto_release_code();
         notify("READY=1");
         oto_log(OTO_LOG_INFO, "ready");
     }
