@@ -21,6 +21,7 @@ from rest import RestServer
 def server(models, tmp_path_factory):
     with RestServer(tmp_path_factory.mktemp("serve"), "--cors", "*") as s:
         yield s
+        assert not [line for line in s.log if "AddressSanitizer" in line or "runtime error" in line]
 
 
 def wait_for(server, task, wanted=("done", "failed"), limit=120):
@@ -38,6 +39,7 @@ def in_data(data, name):
     return os.path.join(data, name)
 
 
+@pytest.mark.quick
 def test_job_from_upload_to_text(server, data):
     status, reply = server.submit(in_data(data, "en20.wav"), language="en")
     assert status == 200 and len(reply["task_id"]) == 8
@@ -70,6 +72,7 @@ def test_job_from_upload_to_text(server, data):
     assert server.call_json("DELETE", f"/api/v1/asr/task/{reply['task_id']}")[1]["deleted"] is False
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize(
     "name, content, status, reason",
     [
@@ -88,6 +91,7 @@ def test_what_holds_no_sound_is_refused(server, tmp_path, name, content, status,
     assert str(server.data) not in json.dumps(reply)
 
 
+@pytest.mark.quick
 def test_requests_that_make_no_sense(server):
     for method, path, status in [
         ("GET", "/nowhere", 404),
@@ -109,6 +113,7 @@ def test_requests_that_make_no_sense(server):
         assert "detail" in reply
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize(
     "text",
     [
@@ -141,6 +146,7 @@ def test_malformed_requests_hurt_nobody(server, text):
     assert server.processes("gateway") == before
 
 
+@pytest.mark.quick
 def test_chunked_upload(server, data):
     with open(in_data(data, "en20.wav"), "rb") as f:
         body, kind = server.form({"language": "en"}, ("audio", "会议.wav", f.read()))
@@ -152,6 +158,7 @@ def test_chunked_upload(server, data):
     assert result["status"] == "done" and result["filename"] == "会议.wav"
 
 
+@pytest.mark.quick
 def test_refused_upload_is_read_to_the_answer(models, tmp_path):
     with RestServer(tmp_path / "data", "--max-upload", "1M") as server:
         body, kind = server.form({}, ("audio", "long.wav", bytes(40 << 20)))
@@ -201,6 +208,7 @@ def test_short_before_long(server, data):
     assert wait_for(server, long)["status"] == "done"
 
 
+@pytest.mark.quick
 def test_idempotency(server, data):
     one = server.submit(in_data(data, "en20.wav"), idempotency_key="a")[1]["task_id"]
     assert server.submit(in_data(data, "en20.wav"), idempotency_key="a")[1]["task_id"] == one
@@ -295,6 +303,7 @@ def test_burst(models, data, tmp_path):
         assert (status["queued"], status["processing"], status["failed"]) == (0, 0, 0)
 
 
+@pytest.mark.quick
 def test_full_queue(models, data, tmp_path):
     with RestServer(tmp_path / "data", "--max-queue", "2") as server:
         for p in server.processes("worker"):
@@ -347,6 +356,7 @@ def test_stops_cleanly(models, data, tmp_path):
         assert job["crashes"] == 0
 
 
+@pytest.mark.quick
 def test_damaged_database_is_left_alone(models, tmp_path):
     folder = tmp_path / "data"
     folder.mkdir()
@@ -366,12 +376,14 @@ def test_second_server_on_the_same_data(models, tmp_path):
         assert result.status not in (0, 1) and "in use" in result.err, result.err
 
 
+@pytest.mark.quick
 def test_public_address_needs_keys(models, tmp_path):
     result = tool.run("serve", "--listen", "0.0.0.0:0", "--data", tmp_path / "data", "-m",
                       "whisper-tiny.en", timeout=30)
     assert result.status == 2 and "keys add" in result.err, result.err
 
 
+@pytest.mark.quick
 def test_names_that_are_no_utf8(server, data):
     with open(in_data(data, "en20.wav"), "rb") as f:
         body, kind = server.form({}, ("audio", "NAME.wav", f.read()))
