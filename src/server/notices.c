@@ -1,12 +1,13 @@
 /* Webhooks: a client's address is told that its job has ended, at least once, whatever is killed in
  * between: the store remembers who has to be told.
  *
- *   POST URL   {"event":"job.done","job":{…}}
- *   X-Otolith-Timestamp: 1795440711          X-Otolith-Signature: sha256=HMAC(secret,
- * "TIMESTAMP.BODY")
+ *   POST URL                   {"event":"job.done","job":{...}}
+ *   X-Otolith-Timestamp: 1795440711
+ *   X-Otolith-Signature: sha256=HMAC-SHA256(secret, "TIMESTAMP.BODY") in hexadecimal digits
  *
  * The address is a stranger's wish, so it never leads into our own network: what counts is the
- * address that is connected to, not the name, which may resolve to something else the next time. */
+ * address that is connected to, not the name, which may resolve to something else the next time.
+ * Nor does one that never answers hold up the others: several are told at once. */
 #include "server/parts.h"
 
 #include <arpa/inet.h>
@@ -21,20 +22,33 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define POLL_MS       1000
-#define TIMEOUT_S     10L
-#define MAX_URL_BYTES 2000
+#define POLL_MS         1000
+#define TIMEOUT_S       10L
+#define MAX_URL_BYTES   2000
+#define AT_ONCE         16
+#define MAX_TEXT_BYTES  ((size_t)1 << 20)
+#define MAX_REPLY_BYTES (64 << 10) /* nobody reads it */
 
 /* Pauses after each failure; then it is given up. */
 static const int64_t pauses_ms[] = {5000, 30000, 120000, 600000, 3600000};
+
+/* One that is under way. */
+typedef struct {
+    CURL *c; /* NULL: the place is free */
+    struct curl_slist *headers;
+    char *body;
+    char id[40];
+    int tries; /* before this one */
+    size_t reply_bytes;
+} delivery;
 
 struct oto_notices {
     const oto_server_options *o;
     oto_store *store;
     oto_arena *a;
+    CURLM *multi;
+    delivery under_way[AT_ONCE];
     pthread_t thread;
-    pthread_mutex_t lock;
-    pthread_cond_t wake;
     bool started;
     _Atomic bool quit;
 };
@@ -149,140 +163,227 @@ int oto_notices_check(const oto_server_options *o, const char *url, oto_err *e)
 
 /* ---- a delivery ---- */
 
-static char *make_body(const oto_job *j)
+/* text: NULL where there is none, or too much to be told of. */
+static char *make_body(const oto_job *j, const char *text)
 {
-    json_t *o = json_pack("{s:s, s:s, s:s, s:f, s:s}", "id", j->id, "state",
-                          oto_job_state_name(j->state), "filename", j->filename, "duration",
-                          j->audio_ms > 0 ? (double)j->audio_ms / 1000 : 0.0, "language",
-                          j->detected_language);
-    char event[40], *text;
+    const bool dead = j->state == OTO_JOB_DEAD;
+    json_t *job = json_pack("{s:s, s:s, s:s, s:f, s:s}", "id", j->id, "status",
+                            oto_job_state_name(j->state), "filename", j->filename, "duration",
+                            j->audio_ms > 0 ? (double)j->audio_ms / 1000 : 0.0, "language",
+                            j->detected_language);
+    char event[40], *body;
+    json_t *o;
 
-    snprintf(event, sizeof event, "job.%s", oto_job_state_name(j->state));
-    json_object_set_new(o, "error", j->error[0] != '\0' ? json_string(j->error) : json_null());
-    o = json_pack("{s:s, s:o}", "event", event, "job", o);
-    text = json_dumps(o, JSON_COMPACT | JSON_REAL_PRECISION(12));
+    /* To be killed by a recording is a way to fail. */
+    snprintf(event, sizeof event, "job.%s", oto_job_state_name(dead ? OTO_JOB_FAILED : j->state));
+    if (text != NULL)
+        json_object_set_new(job, "text", json_string(text));
+    json_object_set_new(job, "error", j->error[0] != '\0' ? json_string(j->error) : json_null());
+    o = json_pack("{s:s, s:o}", "event", event, "job", job);
+    body = json_dumps(o, JSON_COMPACT | JSON_REAL_PRECISION(12));
     json_decref(o);
-    return text;
+    return body;
 }
 
-static void sign(const char *secret, const char *timestamp, const char *body, char out[80])
+static int sign(const char *secret, const char *timestamp, const char *body, char out[80])
 {
     uint8_t digest[EVP_MAX_MD_SIZE];
     unsigned n = 0;
     const size_t len = strlen(timestamp) + 1 + strlen(body);
     char *text = malloc(len + 1);
+    const uint8_t *made;
 
     out[0] = '\0';
     if (text == NULL)
-        return;
+        return -1;
     snprintf(text, len + 1, "%s.%s", timestamp, body);
-    if (HMAC(EVP_sha256(), secret, (int)strlen(secret), (const unsigned char *)text, len, digest,
-             &n) != NULL)
-        for (unsigned i = 0; i < n; i++)
-            snprintf(out + 2 * i, 3, "%02x", digest[i]);
+    made = HMAC(EVP_sha256(), secret, (int)strlen(secret), (const unsigned char *)text, len, digest,
+                &n);
+    for (unsigned i = 0; made != NULL && i < n; i++)
+        snprintf(out + 2 * i, 3, "%02x", digest[i]);
     free(text);
+    return made != NULL ? 0 : -1;
 }
 
 static size_t ignore(char *p, size_t size, size_t n, void *arg)
 {
+    delivery *d = arg;
+
     (void)p;
-    (void)arg;
-    return size * n;
+    d->reply_bytes += size * n;
+    return d->reply_bytes <= MAX_REPLY_BYTES ? size * n : CURL_WRITEFUNC_ERROR;
 }
 
-static struct curl_slist *make_headers(const oto_server_options *o, const char *body)
+static bool add_header(delivery *d, const char *line)
 {
-    struct curl_slist *list = curl_slist_append(NULL, "Content-Type: application/json");
+    struct curl_slist *longer = curl_slist_append(d->headers, line);
+
+    if (longer != NULL)
+        d->headers = longer;
+    return longer != NULL;
+}
+
+static bool add_headers(delivery *d, const char *secret)
+{
     char line[160], timestamp[32], signature[80];
 
     snprintf(timestamp, sizeof timestamp, "%" PRId64, oto_clock_ms() / 1000);
     snprintf(line, sizeof line, "X-Otolith-Timestamp: %s", timestamp);
-    list = curl_slist_append(list, line);
-    if (o->webhook_secret != NULL) {
-        sign(o->webhook_secret, timestamp, body, signature);
-        snprintf(line, sizeof line, "X-Otolith-Signature: sha256=%s", signature);
-        list = curl_slist_append(list, line);
-    }
-    return list;
+    if (!add_header(d, "Content-Type: application/json") || !add_header(d, "Expect:") ||
+        !add_header(d, line))
+        return false;
+    if (secret == NULL)
+        return true;
+    if (sign(secret, timestamp, d->body, signature) != 0)
+        return false;
+    snprintf(line, sizeof line, "X-Otolith-Signature: sha256=%s", signature);
+    return add_header(d, line);
 }
 
-/* True when the other side has taken it (2xx). */
-static bool deliver(const oto_server_options *o, const oto_job *j)
+static void close_delivery(delivery *d)
 {
-    char *body = make_body(j), agent[40];
-    CURL *c = curl_easy_init();
-    struct curl_slist *headers;
-    long status = 0;
-    CURLcode rc;
+    curl_easy_cleanup(d->c);
+    curl_slist_free_all(d->headers);
+    free(d->body);
+    *d = (delivery){0};
+}
 
-    if (c == NULL || body == NULL) {
-        curl_easy_cleanup(c);
-        free(body);
+/* body becomes the delivery's. False when there is no memory for it. */
+static bool open_delivery(const oto_server_options *o, const oto_job *j, int tries, char *body,
+                          delivery *d)
+{
+    char agent[60];
+
+    *d = (delivery){.c = curl_easy_init(), .body = body, .tries = tries};
+    snprintf(d->id, sizeof d->id, "%s", j->id);
+    snprintf(agent, sizeof agent, "otolith/%s", o->version);
+    if (d->c == NULL || body == NULL || !add_headers(d, o->webhook_secret) ||
+        curl_easy_setopt(d->c, CURLOPT_URL, j->webhook) != CURLE_OK ||
+        curl_easy_setopt(d->c, CURLOPT_PROTOCOLS_STR, "http,https") != CURLE_OK ||
+        curl_easy_setopt(d->c, CURLOPT_PROXY, "") != CURLE_OK ||
+        curl_easy_setopt(d->c, CURLOPT_USERAGENT, agent) != CURLE_OK) {
+        close_delivery(d);
         return false;
     }
-    headers = make_headers(o, body);
-    snprintf(agent, sizeof agent, "otolith/%s", o->version);
-    curl_easy_setopt(c, CURLOPT_URL, j->webhook);
-    curl_easy_setopt(c, CURLOPT_PROTOCOLS_STR, "http,https");
-    curl_easy_setopt(c, CURLOPT_FOLLOWLOCATION, 0L);
-    curl_easy_setopt(c, CURLOPT_NOSIGNAL, 1L);
-    curl_easy_setopt(c, CURLOPT_PROXY, "");
-    curl_easy_setopt(c, CURLOPT_TIMEOUT, TIMEOUT_S);
-    curl_easy_setopt(c, CURLOPT_POSTFIELDS, body);
-    curl_easy_setopt(c, CURLOPT_HTTPHEADER, headers);
-    curl_easy_setopt(c, CURLOPT_USERAGENT, agent);
-    curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, ignore);
-    curl_easy_setopt(c, CURLOPT_OPENSOCKETFUNCTION, open_socket);
-    curl_easy_setopt(c, CURLOPT_OPENSOCKETDATA, o);
-    rc = curl_easy_perform(c);
-    curl_easy_getinfo(c, CURLINFO_RESPONSE_CODE, &status);
-    curl_slist_free_all(headers);
-    curl_easy_cleanup(c);
-    free(body);
-    if (rc != CURLE_OK || status < 200 || status > 299)
-        oto_log(OTO_LOG_WARN, "job %s: its webhook failed: %s (%ld)", j->id,
-                rc == CURLE_OK ? "refused" : curl_easy_strerror(rc), status);
-    return rc == CURLE_OK && status >= 200 && status <= 299;
+    curl_easy_setopt(d->c, CURLOPT_FOLLOWLOCATION, 0L);
+    curl_easy_setopt(d->c, CURLOPT_NOSIGNAL, 1L);
+    curl_easy_setopt(d->c, CURLOPT_TIMEOUT, TIMEOUT_S);
+    curl_easy_setopt(d->c, CURLOPT_POSTFIELDS, d->body);
+    curl_easy_setopt(d->c, CURLOPT_HTTPHEADER, d->headers);
+    curl_easy_setopt(d->c, CURLOPT_WRITEFUNCTION, ignore);
+    curl_easy_setopt(d->c, CURLOPT_WRITEDATA, d);
+    curl_easy_setopt(d->c, CURLOPT_OPENSOCKETFUNCTION, open_socket);
+    curl_easy_setopt(d->c, CURLOPT_OPENSOCKETDATA, o);
+    curl_easy_setopt(d->c, CURLOPT_PRIVATE, d);
+    return true;
+}
+
+/* The other side has taken it (2xx), however long its answer is. */
+static bool was_taken(const delivery *d, CURLcode rc)
+{
+    long status = 0;
+
+    curl_easy_getinfo(d->c, CURLINFO_RESPONSE_CODE, &status);
+    if ((rc == CURLE_OK || rc == CURLE_WRITE_ERROR) && status >= 200 && status <= 299)
+        return true;
+    oto_log(OTO_LOG_WARN, "job %s: its webhook failed: %s (%ld)%s", d->id,
+            rc == CURLE_OK ? "refused" : curl_easy_strerror(rc), status,
+            d->tries < (int)OTO_COUNT(pauses_ms) ? "" : "; it is given up");
+    return false;
 }
 
 /* ---- the thread ---- */
 
-static bool deliver_next(struct oto_notices *n)
+static const char *text_of(struct oto_notices *n, const oto_job *j)
 {
+    oto_str text;
+
+    oto_str_init(&text, n->a);
+    oto_str_puts(&text, "");
+    if (j->state != OTO_JOB_DONE || oto_plain_text(NULL, n->store, j, &text, NULL) != 0 ||
+        text.n > MAX_TEXT_BYTES)
+        return NULL;
+    return text.p;
+}
+
+/* The next try is written down before this one, so that nothing is forgotten when this process is
+ * killed; success takes it back. */
+static bool start_next(struct oto_notices *n, delivery *d)
+{
+    const int last = (int)OTO_COUNT(pauses_ms) - 1;
+    const int64_t now = oto_clock_ms();
     int64_t next = 0;
     int tries;
     oto_job job;
 
     oto_arena_reset(n->a);
-    if (oto_store_notice(n->store, oto_clock_ms(), n->a, &job, &tries, NULL) != 0)
+    if (oto_store_notice(n->store, now, n->a, &job, &tries, NULL) != 0)
         return false;
-    if (!deliver(n->o, &job)) {
-        if (tries < (int)OTO_COUNT(pauses_ms))
-            next = oto_clock_ms() + pauses_ms[tries];
-        else
-            oto_log(OTO_LOG_WARN, "job %s: its webhook is given up", job.id);
+    if (tries <= last + 1) /* else one that was broken off at its last try */
+        next = now + pauses_ms[OTO_MIN(tries, last)];
+    if (oto_store_noticed(n->store, job.id, next, NULL) != 0)
+        return false;
+    if (!open_delivery(n->o, &job, tries, make_body(&job, text_of(n, &job)), d))
+        return false;
+    if (curl_multi_add_handle(n->multi, d->c) != CURLM_OK)
+        close_delivery(d);
+    return true;
+}
+
+/* True when every place is taken, so that more may be due. */
+static bool start_due(struct oto_notices *n)
+{
+    for (int i = 0; i < AT_ONCE; i++)
+        if (n->under_way[i].c == NULL && !start_next(n, &n->under_way[i]))
+            return false;
+    return true;
+}
+
+static void end_one(struct oto_notices *n, delivery *d, CURLcode rc)
+{
+    oto_err e = {0};
+
+    if ((was_taken(d, rc) || d->tries >= (int)OTO_COUNT(pauses_ms)) &&
+        oto_store_noticed(n->store, d->id, 0, &e) != 0)
+        oto_log(OTO_LOG_WARN, "job %s: its webhook: %s", d->id, e.text);
+    curl_multi_remove_handle(n->multi, d->c);
+    close_delivery(d);
+}
+
+/* How many places have become free. */
+static int end_those_done(struct oto_notices *n)
+{
+    CURLMsg *m;
+    int left, ended = 0;
+
+    while ((m = curl_multi_info_read(n->multi, &left)) != NULL) {
+        delivery *d = NULL;
+
+        if (m->msg == CURLMSG_DONE &&
+            curl_easy_getinfo(m->easy_handle, CURLINFO_PRIVATE, (char **)&d) == CURLE_OK)
+            end_one(n, d, m->data.result);
+        ended++;
     }
-    return oto_store_noticed(n->store, job.id, next, NULL) == 0;
+    return ended;
 }
 
 static void *notices_main(void *arg)
 {
     struct oto_notices *n = arg;
+    int64_t look_at_ms = 0;
+    bool full = false;
+    int running;
 
-    pthread_mutex_lock(&n->lock);
     while (!n->quit) {
-        struct timespec until;
-        const int64_t at = oto_clock_ms() + POLL_MS;
-
-        pthread_mutex_unlock(&n->lock);
-        while (deliver_next(n) && !n->quit)
-            ;
-        pthread_mutex_lock(&n->lock);
-        until = (struct timespec){at / 1000, (at % 1000) * 1000000};
-        if (!n->quit)
-            pthread_cond_timedwait(&n->wake, &n->lock, &until);
+        if (oto_now_ms() >= look_at_ms) {
+            full = start_due(n);
+            look_at_ms = oto_now_ms() + POLL_MS;
+        }
+        curl_multi_perform(n->multi, &running);
+        if (end_those_done(n) > 0 && full)
+            look_at_ms = 0;
+        curl_multi_poll(n->multi, NULL, 0, (int)OTO_MAX(look_at_ms - oto_now_ms(), 0), NULL);
     }
-    pthread_mutex_unlock(&n->lock);
     return NULL;
 }
 
@@ -295,9 +396,10 @@ int oto_notices_new(const oto_server_options *o, struct oto_notices **out, oto_e
     if (n == NULL)
         return oto_fail(e, OTO_E_LIMIT, "out of memory");
     n->o = o;
-    pthread_mutex_init(&n->lock, NULL);
-    pthread_cond_init(&n->wake, NULL);
-    if ((rc = oto_store_open(o->store, &n->store, e)) == 0)
+    n->multi = curl_multi_init();
+    if (n->multi == NULL)
+        rc = oto_fail(e, OTO_E_LIMIT, "out of memory");
+    else if ((rc = oto_store_open(o->store, &n->store, e)) == 0)
         rc = oto_arena_new("notices", 8 << 20, &n->a, e);
     if (rc == 0) {
         sigfillset(&all);
@@ -315,19 +417,23 @@ int oto_notices_new(const oto_server_options *o, struct oto_notices **out, oto_e
     return 0;
 }
 
+/* What is under way is broken off; it is due again after its pause. */
 void oto_notices_free(struct oto_notices *n)
 {
     if (n == NULL)
         return;
-    pthread_mutex_lock(&n->lock);
     n->quit = true;
-    pthread_cond_signal(&n->wake);
-    pthread_mutex_unlock(&n->lock);
-    if (n->started)
+    if (n->started) {
+        curl_multi_wakeup(n->multi);
         pthread_join(n->thread, NULL);
+    }
+    for (int i = 0; i < AT_ONCE; i++)
+        if (n->under_way[i].c != NULL) {
+            curl_multi_remove_handle(n->multi, n->under_way[i].c);
+            close_delivery(&n->under_way[i]);
+        }
+    curl_multi_cleanup(n->multi);
     oto_store_close(n->store);
     oto_arena_free(n->a);
-    pthread_cond_destroy(&n->wake);
-    pthread_mutex_destroy(&n->lock);
     free(n);
 }

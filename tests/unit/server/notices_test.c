@@ -150,6 +150,7 @@ static void test_delivery_into_this_network(void **state)
     socklen_t n = sizeof a;
     oto_server_options o = {.version = "test"};
     char url[100];
+    delivery d;
 
     (void)state;
     a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
@@ -165,7 +166,9 @@ static void test_delivery_into_this_network(void **state)
                              .state = OTO_JOB_DONE};
 
         snprintf(url, sizeof url, "http://%s:%d/", hosts[i], ntohs(a.sin_port));
-        assert_false(deliver(&o, &job));
+        assert_true(open_delivery(&o, &job, 0, make_body(&job, NULL), &d));
+        assert_false(was_taken(&d, curl_easy_perform(d.c)));
+        close_delivery(&d);
         assert_int_equal(accept(fd, NULL, NULL), -1);
     }
     close(fd);
@@ -176,30 +179,51 @@ static void test_signature(void **state)
     char out[80];
 
     (void)state;
-    sign("key", "1795440711", "{}", out);
+    assert_int_equal(sign("key", "1795440711", "{}", out), 0);
     assert_int_equal(strlen(out), 64);
     /* printf '1795440711.{}' | openssl dgst -sha256 -hmac key */
     assert_string_equal(out, "93ecac81a5115bdf271cee0ddc66a198f7579aed2b1d85c7af29e9a5b07e8d74");
 }
 
-static void test_body(void **state)
+/* What the job of a body says. */
+static void check_body(const oto_job *job, const char *text, const char *event, const char *status)
 {
-    const oto_job job = {.id = "20260801_001_ab",
-                         .state = OTO_JOB_FAILED,
-                         .filename = "a \"b\".wav",
-                         .error = "no sound",
-                         .detected_language = "",
-                         .audio_ms = 1500};
-    char *body = make_body(&job);
+    char *body = make_body(job, text);
     json_t *j = json_loads(body, 0, NULL), *inner = json_object_get(j, "job");
+    const char *error = json_string_value(json_object_get(inner, "error"));
 
-    (void)state;
-    assert_string_equal(json_string_value(json_object_get(j, "event")), "job.failed");
+    assert_string_equal(json_string_value(json_object_get(j, "event")), event);
+    assert_string_equal(json_string_value(json_object_get(inner, "id")), job->id);
+    assert_string_equal(json_string_value(json_object_get(inner, "status")), status);
     assert_string_equal(json_string_value(json_object_get(inner, "filename")), "a \"b\".wav");
-    assert_string_equal(json_string_value(json_object_get(inner, "error")), "no sound");
+    assert_string_equal(error != NULL ? error : "", job->error);
     assert_true(json_real_value(json_object_get(inner, "duration")) == 1.5);
+    if (text != NULL)
+        assert_string_equal(json_string_value(json_object_get(inner, "text")), text);
+    else
+        assert_null(json_object_get(inner, "text"));
     json_decref(j);
     free(body);
+}
+
+static void test_body(void **state)
+{
+    oto_job job = {.id = "20260801_001_ab",
+                   .state = OTO_JOB_FAILED,
+                   .filename = "a \"b\".wav",
+                   .error = "no sound",
+                   .detected_language = "",
+                   .audio_ms = 1500};
+
+    (void)state;
+    check_body(&job, NULL, "job.failed", "failed");
+    job.state = OTO_JOB_DEAD;
+    check_body(&job, NULL, "job.failed", "dead");
+    job.error = "";
+    job.state = OTO_JOB_CANCELLED;
+    check_body(&job, NULL, "job.cancelled", "cancelled");
+    job.state = OTO_JOB_DONE;
+    check_body(&job, "What \"was\" said.", "job.done", "done");
 }
 
 int main(void)
