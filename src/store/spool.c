@@ -44,11 +44,29 @@ static int full(const oto_spool *s, oto_err *e)
     return oto_fail(e, OTO_E_NO_SPACE, "%s: no space left for uploads", s->dir);
 }
 
+/* Bytes of all files, counted only where there is a quota. */
+static int64_t used_bytes(const oto_spool *s)
+{
+    DIR *d = opendir(s->dir);
+    int64_t sum = 0;
+
+    if (d == NULL)
+        return 0;
+    for (const struct dirent *f; (f = readdir(d)) != NULL;) {
+        struct stat st;
+
+        if (fstatat(dirfd(d), f->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode))
+            sum += st.st_size;
+    }
+    closedir(d);
+    return sum;
+}
+
 static int check_space(const oto_spool *s, int64_t bytes, oto_err *e)
 {
     struct statvfs v;
 
-    if (s->max_bytes > 0 && bytes > s->max_bytes)
+    if (s->max_bytes > 0 && used_bytes(s) + bytes > s->max_bytes)
         return full(s, e);
     if (statvfs(s->dir, &v) != 0)
         return oto_fail_errno(e, "%s", s->dir);
@@ -133,34 +151,52 @@ static int number_of_day(const oto_spool *s, const char *date)
     return ++last;
 }
 
-int oto_upload_keep(const oto_spool *s, oto_upload *u, const char *ext, int64_t now, char name[64],
-                    oto_err *e)
+/* DATE_…: letters, digits, '-', '_' and '.', so it leads nowhere else. */
+static bool is_kept_name(const char *name)
+{
+    const size_t n = strlen(name);
+
+    return n > 11 && n < 64 && name[0] != '.' && name[10] == '_' &&
+           strspn(name, "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-_.") == n;
+}
+
+/* The name for a recording of today. What the client's ending holds beyond letters and digits could
+ * lead out of the folder. */
+static int new_name(const oto_spool *s, const char *ext, int64_t now, char name[64], oto_err *e)
 {
     const time_t t = (time_t)(now / 1000);
-    char from[512], to[512], date[16], random[9];
+    char date[16], random[9];
     struct tm tm;
     int rc;
 
-    if (oto_fault("sync", EIO) || fsync(u->fd) != 0) {
-        /* ENOSPC and EDQUOT are told here by some file systems; anything else is a lost write. */
-        rc = errno == ENOSPC || errno == EDQUOT
-                 ? full(s, e)
-                 : oto_fail(e, OTO_E_IO, "%s: %s", s->dir, strerror(errno));
-        oto_upload_drop(s, u);
-        return rc;
-    }
     if ((rc = oto_random_hex(random, 4, e)) != 0)
         return rc;
     localtime_r(&t, &tm);
     strftime(date, sizeof date, "%Y-%m-%d", &tm);
     snprintf(name, 64, "%s_%03d_%s.%.16s", date, number_of_day(s, date), random, ext);
-    path_of(s, u->part, from);
-    path_of(s, name, to);
-    if (oto_fault("rename", EIO) || link(from, to) != 0)
-        rc = oto_fail_errno(e, "%s", s->dir);
+    return is_kept_name(name) ? 0 : oto_fail(e, OTO_E_USAGE, "%.16s: no file name's ending", ext);
+}
+
+int oto_upload_keep(const oto_spool *s, oto_upload *u, const char *ext, int64_t now, char name[64],
+                    oto_err *e)
+{
+    char from[512], to[512];
+    int rc = new_name(s, ext, now, name, e);
+
+    /* ENOSPC and EDQUOT are told here by some file systems; anything else is a lost write. */
+    if (rc == 0 && (oto_fault("sync", EIO) || fsync(u->fd) != 0))
+        rc = errno == ENOSPC || errno == EDQUOT
+                 ? full(s, e)
+                 : oto_fail(e, OTO_E_IO, "%s: %s", s->dir, strerror(errno));
+    if (rc == 0) {
+        path_of(s, u->part, from);
+        path_of(s, name, to);
+        if (oto_fault("rename", EIO) || rename(from, to) != 0)
+            rc = oto_fail_errno(e, "%s", s->dir);
+        else if ((rc = sync_folder(s, e)) != 0)
+            unlink(to);
+    }
     oto_upload_drop(s, u);
-    if (rc == 0 && (rc = sync_folder(s, e)) != 0)
-        unlink(to);
     return rc;
 }
 
@@ -174,15 +210,6 @@ void oto_upload_drop(const oto_spool *s, oto_upload *u)
     u->fd = -1;
     path_of(s, u->part, path);
     unlink(path);
-}
-
-/* DATE_…: letters, digits, '-', '_' and '.', so it leads nowhere else. */
-static bool is_kept_name(const char *name)
-{
-    const size_t n = strlen(name);
-
-    return n > 11 && n < 64 && name[0] != '.' && name[10] == '_' &&
-           strspn(name, "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-_.") == n;
 }
 
 int oto_spool_path(const oto_spool *s, const char *name, char *out, size_t room, oto_err *e)
@@ -204,11 +231,29 @@ void oto_spool_remove(const oto_spool *s, const char *name)
     }
 }
 
-static bool ends_in(const char *name, const char *end)
+/* A client may call its recording x.part: what is still arriving is known by both ends. */
+static bool is_part(const char *name)
 {
-    const size_t n = strlen(name), m = strlen(end);
+    const size_t n = strlen(name);
 
-    return n > m && strcmp(name + n - m, end) == 0;
+    return n > 12 && n < 64 && strncmp(name, "upload-", 7) == 0 &&
+           strcmp(name + n - 5, ".part") == 0;
+}
+
+/* Is this the file of a submission that never came to be? */
+static int is_orphan(const char *path, const char *name, oto_store *store, int64_t now, bool *out,
+                     oto_err *e)
+{
+    struct stat st;
+    bool named = false;
+    int rc;
+
+    *out = false;
+    if (!is_kept_name(name) || stat(path, &st) != 0 || now / 1000 - st.st_mtime < ORPHAN_S)
+        return 0;
+    if ((rc = oto_store_names_audio(store, name, &named, e)) == 0)
+        *out = !named;
+    return rc;
 }
 
 int oto_spool_sweep(const oto_spool *s, oto_store *store, int64_t now, int *removed, oto_err *e)
@@ -222,19 +267,12 @@ int oto_spool_sweep(const oto_spool *s, oto_store *store, int64_t now, int *remo
         return oto_fail_errno(e, "%s", s->dir);
     while (rc == 0 && (f = readdir(d)) != NULL) {
         char path[512];
-        struct stat st;
-        bool named = false;
+        bool gone = is_part(f->d_name);
 
         snprintf(path, sizeof path, "%s/%.64s", s->dir, f->d_name);
-        if (!ends_in(f->d_name, ".part")) {
-            if (!is_kept_name(f->d_name) || stat(path, &st) != 0 ||
-                now / 1000 - st.st_mtime < ORPHAN_S)
-                continue;
-            rc = oto_store_names_audio(store, f->d_name, &named, e);
-            if (rc != 0 || named)
-                continue;
-        }
-        if (unlink(path) == 0)
+        if (!gone)
+            rc = is_orphan(path, f->d_name, store, now, &gone, e);
+        if (rc == 0 && gone && unlink(path) == 0)
             ++*removed;
     }
     closedir(d);
