@@ -16,12 +16,29 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include <time.h>
 
 #define APPLICATION_ID 0x4f544f4c /* "OTOL" */
-#define VERSION        1
 #define BUSY_MS        10000
 
-static const char schema[] =
+/* What a row adds to the numbers of its state; only waiting jobs have their sound counted, as that
+ * of running ones changes with every checkpoint. */
+#define WAITING(row)                                                                               \
+    "CASE " row "state WHEN 0 THEN max(0, " row "audio_ms - " row "checkpoint_ms) ELSE 0 END"
+#define KEPT(row) "CASE " row "audio WHEN '' THEN 0 ELSE " row "bytes END"
+#define TALLY(row, sign)                                                                           \
+    " UPDATE tally SET jobs = jobs " sign " 1, waiting_ms = waiting_ms " sign                      \
+    " " WAITING(row ".") ", audio_bytes = audio_bytes " sign                                       \
+                         " " KEPT(row ".") " WHERE state = " row ".state AND " row                 \
+                                           ".deleted = 0; "
+#define TALLY_FOUND                                                                                \
+    "SELECT state, count(*) AS jobs, sum(" WAITING("") ") AS waiting_ms, sum(" KEPT(               \
+        "") ")"                                                                                    \
+            " AS audio_bytes FROM jobs WHERE deleted = 0 GROUP BY state"
+
+/* steps[v] leads from schema v to v + 1; 0 is an empty file. A step that was released stays as it
+ * is. */
+static const char first_step[] =
     "CREATE TABLE jobs ("
     " seq INTEGER PRIMARY KEY AUTOINCREMENT,"
     " id TEXT NOT NULL UNIQUE,"
@@ -67,6 +84,30 @@ static const char schema[] =
     " id TEXT PRIMARY KEY, name TEXT NOT NULL, hash BLOB NOT NULL UNIQUE,"
     " created_at INTEGER NOT NULL, revoked_at INTEGER NOT NULL DEFAULT 0,"
     " used_at INTEGER NOT NULL DEFAULT 0, max_jobs INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;";
+
+/* What a long history would make slow: the line of waiting jobs as one covering index, one client's
+ * jobs, and numbers by state, kept by triggers so that looking at them reads six rows. */
+static const char second_step[] =
+    "DROP INDEX jobs_queue;"
+    "CREATE INDEX jobs_line ON jobs(priority DESC, client, seq, not_before, audio_ms, crashes,"
+    " checkpoint_ms, state) WHERE state = 0;"
+    "CREATE INDEX jobs_client ON jobs(client, seq);"
+    "CREATE TABLE tally (state INTEGER PRIMARY KEY, jobs INTEGER NOT NULL,"
+    " waiting_ms INTEGER NOT NULL, audio_bytes INTEGER NOT NULL);"
+    "INSERT INTO tally VALUES (0,0,0,0), (1,0,0,0), (2,0,0,0), (3,0,0,0), (4,0,0,0), (5,0,0,0);"
+    "UPDATE tally SET jobs = found.jobs, waiting_ms = found.waiting_ms,"
+    " audio_bytes = found.audio_bytes FROM (" TALLY_FOUND ") AS found"
+    " WHERE found.state = tally.state;"
+    "CREATE TRIGGER jobs_come AFTER INSERT ON jobs BEGIN" TALLY(
+        "new", "+") "END;"
+                    "CREATE TRIGGER jobs_go AFTER DELETE ON jobs BEGIN" TALLY(
+                        "old", "-") "END;"
+                                    "CREATE TRIGGER jobs_move AFTER UPDATE OF state, deleted, "
+                                    "audio ON jobs BEGIN" TALLY("old", "-")
+                                        TALLY("new", "+") "END;";
+
+static const char *const steps[] = {first_step, second_step};
+#define VERSION ((int)OTO_COUNT(steps))
 
 /* ---- errors ---- */
 
@@ -291,66 +332,98 @@ static int pragma_int(oto_store *s, const char *sql, int64_t *out, oto_err *e)
     return rc;
 }
 
-static int make_schema(oto_store *s, oto_err *e)
+/* Which schema is this, if it is ours? Nothing is written before that is known. */
+static int check_identity(oto_store *s, int *version, oto_err *e)
 {
-    char text[120];
-    int64_t application = 0;
-    int rc = pragma(s, "BEGIN IMMEDIATE", e);
-
-    if (rc != 0)
-        return rc;
-    /* Another process may have been first. */
-    if ((rc = pragma_int(s, "PRAGMA application_id", &application, e)) == 0 && application == 0) {
-        snprintf(text, sizeof text, "PRAGMA application_id = %d; PRAGMA user_version = %d;",
-                 APPLICATION_ID, VERSION);
-        if ((rc = pragma(s, schema, e)) == 0)
-            rc = pragma(s, text, e);
-    }
-    if (rc == 0)
-        return pragma(s, "COMMIT", e);
-    sqlite3_exec(s->db, "ROLLBACK", NULL, NULL, NULL);
-    return rc;
-}
-
-/* Is this file ours, of this version? Nothing is written before that is known. */
-static int check_identity(oto_store *s, bool *empty, oto_err *e)
-{
-    int64_t application = 0, version = 0, tables = 0;
+    int64_t application = 0, found = 0, tables = 0;
     int rc;
 
     if ((rc = pragma_int(s, "PRAGMA application_id", &application, e)) != 0 ||
-        (rc = pragma_int(s, "PRAGMA user_version", &version, e)) != 0 ||
+        (rc = pragma_int(s, "PRAGMA user_version", &found, e)) != 0 ||
         (rc = pragma_int(s, "SELECT count(*) FROM sqlite_master", &tables, e)) != 0)
         return rc;
-    *empty = application == 0 && tables == 0;
-    if (*empty)
+    *version = (int)found;
+    if (application == 0 && tables == 0) {
+        *version = 0;
         return 0;
+    }
     if (application != APPLICATION_ID)
         return oto_fail(e, OTO_E_INPUT, "%s: another program's database", s->path);
-    if (version > VERSION)
+    if (found > VERSION)
         return oto_fail(e, OTO_E_UNSUPPORTED,
                         "%s: made by a newer version of otolith (its schema %d, ours %d)", s->path,
-                        (int)version, VERSION);
+                        (int)found, VERSION);
+    if (found < 1)
+        return oto_fail(e, OTO_E_INPUT, "%s: the database is damaged (schema %d)", s->path,
+                        (int)found);
     return 0;
 }
 
+static int rollback(oto_store *s, int rc)
+{
+    if (!sqlite3_get_autocommit(s->db))
+        sqlite3_exec(s->db, "ROLLBACK", NULL, NULL, NULL);
+    return rc;
+}
+
+/* As one look: another process may be making the schema just now. */
+static int look_identity(oto_store *s, int *version, oto_err *e)
+{
+    int rc = pragma(s, "BEGIN", e);
+
+    if (rc == 0 && (rc = check_identity(s, version, e)) == 0)
+        rc = pragma(s, "COMMIT", e);
+    return rollback(s, rc);
+}
+
+static int upgrade(oto_store *s, oto_err *e)
+{
+    char text[120];
+    int version, rc = pragma(s, "BEGIN IMMEDIATE", e);
+
+    /* Another process may have been first. */
+    if (rc == 0)
+        rc = check_identity(s, &version, e);
+    for (; rc == 0 && version < VERSION; version++)
+        rc = pragma(s, steps[version], e);
+    snprintf(text, sizeof text, "PRAGMA application_id = %d; PRAGMA user_version = %d;",
+             APPLICATION_ID, VERSION);
+    if (rc == 0 && (rc = pragma(s, text, e)) == 0)
+        rc = pragma(s, "COMMIT", e);
+    return rollback(s, rc);
+}
+
+/* Changing to WAL needs the file alone, and SQLite does not wait for that. */
+static int use_wal(oto_store *s, oto_err *e)
+{
+    const struct timespec pause = {0, 5000000};
+    const int64_t until = oto_now_ms() + BUSY_MS;
+    int rc;
+
+    while ((rc = pragma(s, "PRAGMA journal_mode = WAL", e)) == OTO_E_BUSY && oto_now_ms() < until)
+        nanosleep(&pause, NULL);
+    return rc;
+}
+
+/* Until the file is known to be ours, closing it must not move a log that lies beside it into it.
+ */
 static int set_up(oto_store *s, oto_err *e)
 {
-    bool empty;
-    int rc;
+    int version, rc;
 
     sqlite3_extended_result_codes(s->db, 1);
     sqlite3_busy_timeout(s->db, BUSY_MS);
-    if ((rc = check_identity(s, &empty, e)) != 0)
+    sqlite3_db_config(s->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
+    if ((rc = look_identity(s, &version, e)) != 0)
         return rc;
-    if ((rc = pragma(s, "PRAGMA journal_mode = WAL", e)) != 0 ||
-        (rc = pragma(s, "PRAGMA synchronous = FULL", e)) != 0 ||
+    sqlite3_db_config(s->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0, NULL);
+    if ((rc = use_wal(s, e)) != 0 || (rc = pragma(s, "PRAGMA synchronous = FULL", e)) != 0 ||
         (rc = pragma(s, "PRAGMA foreign_keys = ON", e)) != 0 ||
         (rc = pragma(s, "PRAGMA cache_size = -256", e)) != 0 ||
         (rc = pragma(s, "PRAGMA temp_store = MEMORY", e)) != 0 ||
         (rc = pragma(s, "PRAGMA journal_size_limit = 16777216", e)) != 0)
         return rc;
-    return empty ? make_schema(s, e) : 0;
+    return version < VERSION ? upgrade(s, e) : 0;
 }
 
 int oto_store_open(const char *address, oto_store **out, oto_err *e)
@@ -391,9 +464,14 @@ void oto_store_close(oto_store *s)
 
 int oto_store_check(oto_store *s, oto_err *e)
 {
-    static const char rules[] =
+    static const char *const rules[] = {
         "SELECT count(*) FROM jobs j WHERE (state = 1) != (token != '')"
-        " OR n_segments != (SELECT count(*) FROM segments g WHERE g.job = j.seq)";
+        " OR n_segments != (SELECT count(*) FROM segments g WHERE g.job = j.seq)",
+        "SELECT count(*) FROM pragma_foreign_key_check",
+        "SELECT count(*) FROM tally t LEFT JOIN (" TALLY_FOUND ") f USING (state) WHERE"
+        " t.jobs != coalesce(f.jobs, 0) OR t.waiting_ms != coalesce(f.waiting_ms, 0)"
+        " OR t.audio_bytes != coalesce(f.audio_bytes, 0)",
+    };
     sqlite3_stmt *q;
     int64_t broken = 0;
     int rc = 0;
@@ -406,8 +484,10 @@ int oto_store_check(oto_store *s, oto_err *e)
         rc = oto_fail(e, OTO_E_INPUT, "%s: the database is damaged (%.200s)", s->path,
                       (const char *)sqlite3_column_text(q, 0));
     sqlite3_finalize(q);
-    if (rc == 0 && (rc = pragma_int(s, rules, &broken, e)) == 0 && broken > 0)
-        rc = oto_fail(e, OTO_E_INPUT, "%s: %d job(s) break the rules", s->path, (int)broken);
+    for (size_t i = 0; i < OTO_COUNT(rules) && rc == 0; i++)
+        if ((rc = pragma_int(s, rules[i], &broken, e)) == 0 && broken > 0)
+            rc = oto_fail(e, OTO_E_INPUT, "%s: %d row(s) break the rules between tables", s->path,
+                          (int)broken);
     return rc;
 }
 

@@ -6,7 +6,7 @@
 
 #include <sqlite3.h>
 
-#define OTO_MAX_STATEMENTS 64
+#define OTO_MAX_STATEMENTS 96
 
 struct oto_store {
     sqlite3 *db;

@@ -106,7 +106,7 @@ static int check_limits(oto_store *s, const oto_submission *j, int64_t max_queue
     int rc;
 
     if (max_queued > 0) {
-        rc = oto_sql_bind(s, &q, e, "SELECT count(*) FROM jobs WHERE state = 0", "");
+        rc = oto_sql_bind(s, &q, e, "SELECT jobs FROM tally WHERE state = 0", "");
         if (rc != 0 || (rc = number(s, q, &n, e)) != 0)
             return rc;
         if (n >= max_queued)
@@ -220,19 +220,25 @@ int oto_store_find(oto_store *s, const char *client, const char *fingerprint, in
 
 /* ---- lease ---- */
 
-/* The client with the least running sound goes first within a priority. A client's oldest waiting
- * job stands for it, so that the running sums are made once for each client and not for each job.
- */
+/* The client with the least running sound goes first within a priority. `clients` goes from one to
+ * the next by the index, so that a client's thousand waiting jobs cost no more than one. */
 static const char next_job[] =
-    "WITH suspects AS (SELECT count(*) AS n FROM jobs WHERE state = 1 AND crashes > 0),"
-    " fit AS (SELECT seq, client, priority FROM jobs INDEXED BY jobs_queue WHERE state = 0"
-    "  AND not_before <= ?1"
-    "  AND (?2 = 0 OR (audio_ms >= 0 AND audio_ms <= ?2))"
-    "  AND (crashes = 0 OR (SELECT n FROM suspects) = 0)),"
-    " top AS (SELECT client, min(seq) AS seq FROM fit"
-    "  WHERE priority = (SELECT max(priority) FROM fit) GROUP BY client)"
-    " SELECT seq FROM top ORDER BY (SELECT coalesce(sum(CASE WHEN audio_ms > 0 THEN audio_ms"
-    "  ELSE 60000 END), 0) FROM jobs r WHERE r.state = 1 AND r.client = top.client), seq LIMIT 1";
+    "WITH RECURSIVE"
+    " fit AS NOT MATERIALIZED (SELECT seq, client, priority FROM jobs INDEXED BY jobs_line"
+    "  WHERE state = 0 AND not_before <= ?1 AND (?2 = 0 OR (audio_ms >= 0 AND audio_ms <= ?2))"
+    "  AND (crashes = 0 OR NOT EXISTS (SELECT 1 FROM jobs s WHERE s.state = 1 AND s.crashes > 0))),"
+    " first AS MATERIALIZED (SELECT priority FROM fit ORDER BY priority DESC LIMIT 1),"
+    " clients(client) AS (SELECT min(client) FROM jobs INDEXED BY jobs_line"
+    "   WHERE state = 0 AND priority = (SELECT priority FROM first)"
+    "  UNION ALL SELECT (SELECT j.client FROM jobs j INDEXED BY jobs_line WHERE j.state = 0"
+    "   AND j.priority = (SELECT priority FROM first) AND j.client > clients.client"
+    "   ORDER BY j.client LIMIT 1) FROM clients WHERE clients.client IS NOT NULL),"
+    " top AS (SELECT client, (SELECT seq FROM fit WHERE fit.client = clients.client"
+    "   AND fit.priority = (SELECT priority FROM first) ORDER BY seq LIMIT 1) AS seq FROM clients"
+    "  WHERE client IS NOT NULL)"
+    " SELECT seq FROM top WHERE seq IS NOT NULL ORDER BY (SELECT coalesce(sum(CASE"
+    "   WHEN r.audio_ms > 0 THEN r.audio_ms ELSE 60000 END), 0) FROM jobs r INDEXED BY jobs_running"
+    "  WHERE r.state = 1 AND r.client = top.client), seq LIMIT 1";
 
 int oto_store_lease(oto_store *s, const char *owner, int64_t lease_ms, int64_t max_audio_ms,
                     int64_t now, oto_arena *a, oto_job *job, char token[33], oto_err *e)
@@ -326,7 +332,7 @@ static int advance(oto_store *s, int64_t seq, int n, int n_memo, int64_t checkpo
                        "UPDATE jobs SET n_segments = n_segments + ?,"
                        " interruptions = CASE WHEN ? > 0 THEN 0 ELSE interruptions END,"
                        " checkpoint_ms = max(checkpoint_ms, ?) WHERE seq = ?",
-                       "iiii", (int64_t)n, (int64_t)n_memo, checkpoint_ms, seq);
+                       "iiii", (int64_t)n, (int64_t)n + n_memo, checkpoint_ms, seq);
 }
 
 int oto_store_segments(oto_store *s, const char *id, const char *token, const oto_job_segment *seg,
@@ -573,7 +579,14 @@ static int reclaim(oto_store *s, const char *owner, int64_t until, bool blame, i
 
 int oto_store_reclaim(oto_store *s, const char *owner, bool blame, int64_t now, int *n, oto_err *e)
 {
-    return reclaim(s, owner, 0, blame, now, n, e);
+    int some, rc;
+
+    *n = 0;
+    do {
+        rc = reclaim(s, owner, 0, blame, now, &some, e);
+        *n += some;
+    } while (rc == 0 && some == AT_ONCE);
+    return rc;
 }
 
 int oto_store_expire(oto_store *s, int64_t now, int *n, oto_err *e)
@@ -638,12 +651,15 @@ int oto_store_retry(oto_store *s, const char *id, int64_t now, oto_err *e)
     if (rc == 0 && (!oto_job_ended(state) || !oto_job_may(state, OTO_JOB_QUEUED)))
         rc = oto_fail(e, OTO_E_BUSY, "job %s: is %s", id, oto_job_state_name(state));
     if (rc == 0 && (rc = forget(s, seq, true, e)) == 0)
-        rc = oto_sql_run(s, NULL, e,
-                         "UPDATE jobs SET state = 0, attempts = 0, crashes = 0, interruptions = 0,"
-                         " cancelling = 0, not_before = 0, started_at = 0, finished_at = 0,"
-                         " checkpoint_ms = 0, n_segments = 0, error = '', error_code = '',"
-                         " notice_at = 0, notice_tries = 0, processing_s = 0 WHERE seq = ?",
-                         "i", seq);
+        rc = oto_sql_run(
+            s, NULL, e,
+            "UPDATE jobs SET state = 0, attempts = 0, crashes = 0, interruptions = 0,"
+            " cancelling = 0, not_before = 0, started_at = 0, finished_at = 0,"
+            " checkpoint_ms = 0, n_segments = 0, error = '', error_code = '',"
+            " notice_at = 0, notice_tries = 0, processing_s = 0, detected_language = '',"
+            " warning = '', memory_before = 0, memory_after = 0, memory_peak = 0,"
+            " decoder_peak = 0 WHERE seq = ?",
+            "i", seq);
     return oto_sql_end(s, rc, e);
 }
 

@@ -53,20 +53,61 @@ int oto_store_each_segment(oto_store *s, const char *id, int first,
     return rc;
 }
 
+/* The newest of each state wanted, by the index of states: a rare state costs no walk through a
+ * long history. */
+#define NEWEST_OF(state)                                                                           \
+    "SELECT * FROM (SELECT seq FROM jobs WHERE state = " state " AND ((?3 >> " state ") & 1) = 1"  \
+    " AND deleted = 0 AND seq < ?4 AND (?2 = '' OR api = ?2) ORDER BY seq DESC LIMIT ?5)"
+
+static const char
+    list_all[] = "SELECT " OTO_JOB_COLUMNS
+                 " FROM jobs WHERE ?1 = '' AND seq IN (" NEWEST_OF("0") " UNION ALL " NEWEST_OF("1") " UNION ALL " NEWEST_OF(
+                     "2") " UNION ALL " NEWEST_OF("3") " UNION ALL " NEWEST_OF("4") " UNION "
+                                                                                    "ALL"
+                                                                                    " " NEWEST_OF(
+                                                                                        "5") ") "
+                                                                                             "ORDER"
+                                                                                             " BY "
+                                                                                             "seq "
+                                                                                             "DESC "
+                                                                                             "LIMIT"
+                                                                                             " ?5";
+
+static const char list_of_client[] =
+    "SELECT " OTO_JOB_COLUMNS " FROM jobs INDEXED BY jobs_client WHERE client = ?1 AND deleted = 0"
+    " AND (?2 = '' OR api = ?2) AND ((?3 >> state) & 1) = 1 AND seq < ?4"
+    " ORDER BY seq DESC LIMIT ?5";
+
+/* Where the page begins: behind the job `id`, even where that has become another state. */
+static int page_start(oto_store *s, const char *id, int64_t *before, oto_err *e)
+{
+    sqlite3_stmt *q;
+    int rc;
+
+    *before = INT64_MAX;
+    if (id == NULL || id[0] == '\0')
+        return 0;
+    *before = 0;
+    if ((rc = oto_sql_bind(s, &q, e, "SELECT seq FROM jobs WHERE id = ?", "t", id)) != 0 ||
+        (rc = oto_sql_step(s, q, e)) != 1)
+        return rc;
+    *before = sqlite3_column_int64(q, 0);
+    sqlite3_reset(q);
+    return 0;
+}
+
 int oto_store_list(oto_store *s, const oto_store_filter *f, oto_arena *a, oto_job *out, int *n,
                    oto_err *e)
 {
+    const bool all = f->client == NULL || f->client[0] == '\0';
+    const int64_t states = f->states != 0 ? f->states : (1 << OTO_JOB_STATES) - 1;
     sqlite3_stmt *q;
-    int rc = oto_sql_bind(
-        s, &q, e,
-        "SELECT " OTO_JOB_COLUMNS " FROM jobs WHERE deleted = 0 AND (?1 = '' OR client = ?1)"
-        " AND (?2 = '' OR api = ?2) AND (?3 = 0 OR ((1 << state) & ?3) != 0)"
-        " AND (?4 = '' OR seq < (SELECT seq FROM jobs WHERE id = ?4))"
-        " ORDER BY seq DESC LIMIT ?5",
-        "ttiti", f->client, f->api, (int64_t)f->states, f->before, (int64_t)f->limit);
+    int64_t before;
+    int rc = page_start(s, f->before, &before, e);
 
     *n = 0;
-    if (rc != 0)
+    if (rc != 0 || (rc = oto_sql_bind(s, &q, e, all ? list_all : list_of_client, "ttiii", f->client,
+                                      f->api, states, before, (int64_t)f->limit)) != 0)
         return rc;
     while ((rc = oto_sql_step(s, q, e)) == 1) {
         rc = oto_sql_job(q, a, &out[*n], e);
@@ -85,11 +126,11 @@ int oto_store_position(oto_store *s, const char *id, int64_t now, int64_t *jobs,
     sqlite3_stmt *q;
     int rc = oto_sql_bind(
         s, &q, e,
-        "SELECT count(*), coalesce(sum(max(0, j.audio_ms - j.checkpoint_ms)), 0) FROM jobs j,"
+        "SELECT count(*), coalesce(sum(max(0, j.audio_ms - j.checkpoint_ms)), 0)"
+        " FROM jobs j INDEXED BY jobs_line,"
         " (SELECT seq, priority FROM jobs WHERE id = ?1 AND state = 0 AND deleted = 0) me"
-        " WHERE j.state = 0 AND (j.priority > me.priority OR"
-        " (j.priority = me.priority AND j.seq <= me.seq)) AND (j.seq = me.seq OR j.not_before <= "
-        "?2)",
+        " WHERE j.state = 0 AND j.priority >= me.priority AND (j.priority > me.priority"
+        " OR j.seq <= me.seq) AND (j.seq = me.seq OR j.not_before <= ?2)",
         "ti", id, now);
 
     if (rc != 0 || (rc = oto_sql_step(s, q, e)) != 1)
@@ -121,18 +162,16 @@ static int counters(oto_store *s, oto_store_stats *out, oto_err *e)
     return rc;
 }
 
-int oto_store_stats_get(oto_store *s, oto_store_stats *out, oto_err *e)
+static int tallies(oto_store *s, oto_store_stats *out, oto_err *e)
 {
     sqlite3_stmt *q;
-    int rc;
+    int rc = oto_sql_get(s,
+                         "SELECT state, jobs, audio_bytes, CASE state WHEN 1 THEN (SELECT"
+                         "  coalesce(sum(max(0, r.audio_ms - r.checkpoint_ms)), 0) FROM jobs r"
+                         "  WHERE r.state = 1 AND r.deleted = 0) ELSE waiting_ms END FROM tally",
+                         &q, e);
 
-    memset(out, 0, sizeof *out);
-    if ((rc = counters(s, out, e)) != 0 ||
-        (rc = oto_sql_get(s,
-                          "SELECT state, count(*), sum(CASE audio WHEN '' THEN 0 ELSE bytes END),"
-                          " sum(CASE WHEN state < 2 THEN max(0, audio_ms - checkpoint_ms) ELSE 0"
-                          " END), min(submitted_at) FROM jobs WHERE deleted = 0 GROUP BY state",
-                          &q, e)) != 0)
+    if (rc != 0)
         return rc;
     while ((rc = oto_sql_step(s, q, e)) == 1) {
         const int state = sqlite3_column_int(q, 0);
@@ -142,10 +181,24 @@ int oto_store_stats_get(oto_store *s, oto_store_stats *out, oto_err *e)
         out->by_state[state] = sqlite3_column_int64(q, 1);
         out->audio_bytes += sqlite3_column_int64(q, 2);
         out->waiting_audio_ms += sqlite3_column_int64(q, 3);
-        if (state == OTO_JOB_QUEUED)
-            out->oldest_queued_at = sqlite3_column_int64(q, 4);
     }
     return rc;
+}
+
+int oto_store_stats_get(oto_store *s, oto_store_stats *out, oto_err *e)
+{
+    sqlite3_stmt *q;
+    int rc;
+
+    memset(out, 0, sizeof *out);
+    if ((rc = counters(s, out, e)) != 0 || (rc = tallies(s, out, e)) != 0 ||
+        (rc = oto_sql_get(s, "SELECT submitted_at FROM jobs WHERE state = 0 ORDER BY seq LIMIT 1",
+                          &q, e)) != 0 ||
+        (rc = oto_sql_step(s, q, e)) != 1)
+        return rc;
+    out->oldest_queued_at = sqlite3_column_int64(q, 0);
+    sqlite3_reset(q);
+    return 0;
 }
 
 /* ---- notices ---- */
@@ -206,7 +259,7 @@ static int list_surplus(oto_store *s, int64_t max_bytes, int max, old *out, int 
 {
     sqlite3_stmt *q;
     int64_t total = 0;
-    int rc = oto_sql_get(s, "SELECT coalesce(sum(bytes), 0) FROM jobs WHERE audio != ''", &q, e);
+    int rc = oto_sql_get(s, "SELECT sum(audio_bytes) FROM tally", &q, e);
 
     if (rc != 0 || (rc = oto_sql_step(s, q, e)) != 1)
         return rc;
@@ -267,7 +320,7 @@ int oto_store_prune(oto_store *s, int64_t before, int64_t max_bytes, int max,
     /* Mostly there is nothing to do, and then no lock is taken. */
     rc = oto_sql_bind(s, &q, e,
                       "SELECT EXISTS (SELECT 1 FROM jobs WHERE state > 1 AND finished_at < ?1) OR"
-                      " (?2 > 0 AND (SELECT sum(bytes) FROM jobs WHERE audio != '') > ?2)",
+                      " (?2 > 0 AND (SELECT sum(audio_bytes) FROM tally) > ?2)",
                       "ii", before, max_bytes);
     if (rc != 0 || (rc = oto_sql_step(s, q, e)) != 1)
         return rc;
