@@ -5,11 +5,13 @@ import os
 import re
 import signal
 import time
+import urllib.request
 
 import pytest
 
 import tool
 from rest import RestServer
+from server import Server
 
 SAMPLE = os.path.join(tool.ROOT, "packaging/otolith.conf")
 
@@ -167,3 +169,67 @@ def ready(server):
         return server.call("GET", "/health/ready")[0] == 200
     except OSError:
         return False
+
+
+def test_reload_is_all_or_nothing(models, tmp_path, conf):
+    """A model that is not there, or half a certificate: everything goes on as before."""
+    path = conf("beam = 1\n")
+    with RestServer(tmp_path / "data", "--config", path, "--workers", "1") as server:
+        before = server.processes("worker") + server.processes("gateway")
+        for text, said in (("compute = f32\nbeam = 1\nmemory-limit = 100M\n", "memory-limit: "),
+                           ("tls-cert = /etc/hostname\n", "go together")):
+            conf(text)
+            server.process.send_signal(signal.SIGHUP)
+            wait_until(lambda: any(said in line and "as before" in line for line in server.log), server)
+        assert server.processes("worker") + server.processes("gateway") == before
+        # Nor has the next worker anything of it.
+        os.kill(server.processes("worker")[0], signal.SIGKILL)
+        wait_until(lambda: server.processes("worker") and ready(server), server)
+        assert "too small" not in server.text()
+
+
+@pytest.mark.quick
+def test_memory_limit_that_none_fits_into(models, tmp_path):
+    options = ["serve", "--listen", "127.0.0.1:0", "--data", tmp_path / "data", "-m", "whisper-tiny.en"]
+    for limit, n in (("60M", 1), ("100M", 1), ("400M", 9)):
+        result = tool.run(*options, "--workers", n, "--memory-limit", limit, timeout=30)
+        assert result.status == 6 and result.err.startswith("otolith: memory-limit: "), result.err
+        assert "listening" not in result.err
+
+
+def test_as_many_workers_as_fit(models, tmp_path, data):
+    with RestServer(tmp_path / "data", "--memory-limit", "400M") as server:
+        assert len(server.processes("worker")) >= 1
+        assert submit(server, data, "en20.wav")[0] == 200
+
+
+def test_listens_where_it_is_told(models, tmp_path):
+    with Server(tmp_path / "data", "--listen", "127.0.0.2:0", "--listen", "127.0.0.3:0") as server:
+        wait_until(lambda: server.text().count("listening on") == 3, server)
+        for line in list(server.log)[:3]:
+            with urllib.request.urlopen(line.split()[-1] + "/health", timeout=30) as reply:
+                assert reply.status == 200
+
+
+def test_successor_of_a_killed_server(models, tmp_path):
+    """Its children end with it, and then the folder is free."""
+    with RestServer(tmp_path / "data", "--workers", "2") as server:
+        for _ in range(3):
+            server.kill_supervisor()
+            server.start()
+
+
+def test_nobody_else_reads_the_folder(models, tmp_path, data):
+    with RestServer(tmp_path / "data") as server:
+        submit(server, data, "en20.wav")
+        for folder, _, names in os.walk(server.data):
+            for path in [folder, *(os.path.join(folder, n) for n in names)]:
+                assert os.stat(path).st_mode & 0o077 == 0, path
+
+
+def test_supervisor_is_small(models, tmp_path):
+    with RestServer(tmp_path / "data") as server:
+        time.sleep(1)
+        with open(f"/proc/{server.pid}/status", encoding="ascii") as f:
+            rss_kb = int(re.search(r"^VmRSS:\s+(\d+)", f.read(), re.M).group(1))
+        assert rss_kb < 5000
