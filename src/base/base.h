@@ -220,7 +220,7 @@ size_t oto_rss_bytes(void);          /* now */
 size_t oto_rss_anon_bytes(void);     /* now, without the pages of files */
 size_t oto_peak_rss_bytes(void);     /* VmHWM of this process */
 int oto_cpu_count(void);             /* affinity ∩ cgroup quota, ≥ 1 */
-/* Gives resident pages of program code back: for a process that will hardly run any of it. */
+/* Gives resident pages of programs and libraries back: for a process that will hardly run any. */
 void oto_release_code(void);
 size_t oto_memory_limit_bytes(void); /* min(physical, cgroup limit) */
 /* Creates DIR and its parents (0755). */

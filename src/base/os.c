@@ -188,17 +188,24 @@ int oto_write_file(const char *path, const void *p, size_t n, oto_err *e)
     return rc;
 }
 
-/* Pages of code are read from their files again when they are needed. */
+/* What was never written to is read from its file again when it is needed; what the loader has
+ * written to (relocations) would be lost, and shows as anonymous. */
 void oto_release_code(void)
 {
-    FILE *f = fopen("/proc/self/maps", "re");
-    unsigned long from, to;
-    char line[512], rights[5], path[256];
+    FILE *f = fopen("/proc/self/smaps", "re");
+    unsigned long from, to, start = 0, end = 0, kb;
+    bool of_file = false;
+    char line[512], rights[5];
 
     while (f != NULL && fgets(line, sizeof line, f) != NULL)
-        if (sscanf(line, "%lx-%lx %4s %*s %*s %*s %255s", &from, &to, rights, path) == 4 &&
-            strcmp(rights, "r-xp") == 0 && path[0] == '/')
-            (void)madvise((void *)from, to - from, MADV_DONTNEED);
+        if (sscanf(line, "%lx-%lx %4s", &from, &to, rights) == 3) {
+            start = from;
+            end = to;
+            of_file =
+                strncmp(rights, "r-", 2) == 0 && rights[3] == 'p' && strchr(line, '/') != NULL;
+        } else if (of_file && sscanf(line, "Anonymous: %lu", &kb) == 1 && kb == 0) {
+            (void)madvise((void *)start, end - start, MADV_DONTNEED);
+        }
     if (f != NULL)
         fclose(f);
 }

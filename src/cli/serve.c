@@ -457,26 +457,6 @@ static int reload(void *arg, oto_worker_options *worker, oto_err *e)
     return 0;
 }
 
-/* Every library of the program is mapped here for the sake of the children, and the loader has
- * touched all of them. Pages without changes come back from their files when they are needed. */
-static void let_go_of_libraries(void)
-{
-    FILE *f = fopen("/proc/self/smaps", "re");
-    unsigned long from, to, start = 0, end = 0, kb;
-    bool of_file = false;
-    char line[512], perms[5];
-
-    while (f != NULL && fgets(line, sizeof line, f) != NULL)
-        if (sscanf(line, "%lx-%lx %4s", &from, &to, perms) == 3) {
-            start = from;
-            end = to;
-            of_file = strncmp(perms, "r-", 2) == 0 && perms[3] == 'p' && strchr(line, '/') != NULL;
-        } else if (of_file && sscanf(line, "Anonymous: %lu", &kb) == 1 && kb == 0)
-            madvise((void *)start, end - start, MADV_DONTNEED);
-    if (f != NULL)
-        fclose(f);
-}
-
 static int run(serve *s, oto_err *e)
 {
     oto_supervisor_options o = {.n_workers = s->found.n_workers,
@@ -501,7 +481,6 @@ static int run(serve *s, oto_err *e)
         oto_server_address(s->listen_fds[i], address, sizeof address);
         oto_log(OTO_LOG_INFO, "listening on %s://%s", scheme, address);
     }
-    let_go_of_libraries();
     return oto_supervisor_run(&o, e);
 }
 
