@@ -240,6 +240,8 @@ static int open_context(gateway *w, oto_err *e)
         .uid = (uid_t)-1,
         .options = LWS_SERVER_OPTION_EXPLICIT_VHOSTS,
         .server_string = "otolith",
+        /* HTTP/2 uploads come to a stop in one of four with libwebsockets 4.1. */
+        .alpn = "http/1.1",
         .max_http_header_data = 8192,
         .max_http_header_pool = (short)OTO_MIN(o->max_connections + 64, 30000),
         .fd_limit_per_thread = (unsigned)o->max_connections + 64,
