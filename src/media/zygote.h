@@ -1,8 +1,14 @@
 /* zygote (private to media/): the process that decoder children are forked from.
  *
- * It has one thread, holds libav and nothing else of the program's, so a child costs little
- * whatever the program holds, and no lock of another thread is inherited. Children are made
- * siblings of it (CLONE_PARENT): the program itself waits for them and learns how they ended. */
+ *   program ─┬─ zygote   one thread, nothing loaded: forked early it stays small for good
+ *            ├─ holder   forked from the zygote when there is work; holds libav; ends after half a
+ *            │           minute without children
+ *            └─ decoder children, forked from the holder
+ *
+ * So a child costs little whatever the program holds, no lock of another thread is inherited, and
+ * at rest nobody holds libav. All are made the program's own children (CLONE_PARENT): it waits for
+ * them, learns how they ended, and their time counts as its children's. If zygote or holder is
+ * killed, jobs under way go on and the next one starts what is missing. */
 #ifndef OTO_ZYGOTE_H
 #define OTO_ZYGOTE_H
 

@@ -1,7 +1,7 @@
 /* The parent's side: a child that is killed, left or kept waiting, the limits it runs under, and
  * that nothing is left behind. */
 #include "media/media.c"
-#define start start_zygote
+#define start  start_zygote
 #define forget forget_children
 #define run    run_zygote
 #include "media/zygote.c"
@@ -9,6 +9,7 @@
 #undef forget
 #undef run
 
+#include <dirent.h>
 #include <malloc.h>
 #include <pthread.h>
 
@@ -52,6 +53,61 @@ static void long_names_keep_their_end(void **state)
     assert_int_equal(strlen(m.name), sizeof m.name - 1);
     assert_memory_equal(m.name, "...xxx", 6);
     assert_string_equal(m.name + strlen(m.name) - 9, "/talk.mp3");
+}
+
+/* Children of this process, alive or dead and not waited for, by /proc. */
+static int count_children(void)
+{
+    DIR *all = opendir("/proc");
+    int n = 0;
+
+    assert_non_null(all);
+    for (const struct dirent *d; (d = readdir(all)) != NULL;) {
+        char path[64], stat[200];
+        const char *end_of_name;
+        FILE *f;
+        int parent;
+
+        snprintf(path, sizeof path, "/proc/%.20s/stat", d->d_name);
+        if (d->d_name[0] < '1' || d->d_name[0] > '9' || (f = fopen(path, "r")) == NULL)
+            continue;
+        if (fgets(stat, sizeof stat, f) != NULL && (end_of_name = strrchr(stat, ')')) != NULL &&
+            sscanf(end_of_name, ") %*c %d", &parent) == 1)
+            n += parent == (int)getpid();
+        fclose(f);
+    }
+    closedir(all);
+    return n;
+}
+
+static bool soon(bool (*is)(void))
+{
+    for (int i = 0; i < 1000; i++) {
+        if (is())
+            return true;
+        usleep(10000);
+    }
+    return false;
+}
+
+static bool holder_is_gone(void)
+{
+    bool gone;
+
+    pthread_mutex_lock(&us.lock);
+    gone = us.holder == 0;
+    pthread_mutex_unlock(&us.lock);
+    return gone;
+}
+
+static void assert_hears(void)
+{
+    heard h = hear(in_dir("ref.wav"));
+
+    assert_int_equal(h.rc, 0);
+    assert_int_equal(h.n, n_reference);
+    assert_memory_equal(h.pcm, reference, h.n * sizeof *h.pcm);
+    forget(&h);
 }
 
 /* ---- the child ---- */
@@ -120,6 +176,7 @@ static void closing_early_ends_the_child(void **state)
     assert_int_equal(errno, ESRCH);
     assert_int_equal(waitpid(pid, NULL, 0), -1); /* no zombies */
     assert_int_equal(errno, ECHILD);
+    assert_int_equal(count_children(), 2);
     close(writer);
     oto_media_close(NULL);
     alarm(0);
@@ -131,20 +188,227 @@ static void a_killed_zygote_is_replaced(void **state)
     heard h = {0};
     int writer;
     oto_media *m = open_live(&writer);
-    const pid_t first = us.pid;
+    const pid_t first = us.pid, holder = us.holder;
 
     (void)state;
     alarm(60);
+    assert_true(first > 0 && holder > 0);
     assert_int_equal(kill(first, SIGKILL), 0);
+    assert_hears(); /* the holder is enough */
+    assert_int_equal(us.holder, holder);
+    assert_int_equal(kill(holder, SIGKILL), 0);
+    assert_true(soon(holder_is_gone));
     close(writer);
     drain_media(m, &h);
     assert_int_equal(h.rc, 0);
     forget(&h);
-    m = open_live(&writer);
+    assert_hears();
     assert_int_not_equal(us.pid, first);
-    close(writer);
-    oto_media_close(m);
+    assert_int_equal(count_children(), 2);
     alarm(0);
+}
+
+static void a_killed_holder_is_replaced(void **state)
+{
+    heard h = {0};
+    int writer;
+    oto_media *m = open_live(&writer);
+    const pid_t zygote_pid = us.pid;
+
+    (void)state;
+    alarm(60);
+    /* During a job and between jobs; the next one may come before the death is noticed. */
+    for (int i = 0; i < 20; i++) {
+        pid_t holder;
+
+        pthread_mutex_lock(&us.lock);
+        holder = us.holder;
+        pthread_mutex_unlock(&us.lock);
+        if (holder > 0)
+            assert_int_equal(kill(holder, SIGKILL), 0);
+        if (i % 2 == 0)
+            assert_true(soon(holder_is_gone));
+        h = hear(in_dir("ref.wav"));
+        if (h.rc != 0) { /* the request was in its hands */
+            assert_int_equal(h.rc, OTO_E_UNAVAILABLE);
+            assert_non_null(strstr(h.e.text, "ref.wav: the decoder was killed"));
+        }
+        forget(&h);
+        assert_hears();
+    }
+    assert_int_equal(us.pid, zygote_pid);
+    close(writer);
+    h = (heard){0};
+    drain_media(m, &h);
+    assert_int_equal(h.rc, 0);
+    forget(&h);
+    assert_int_equal(count_children(), 2);
+    alarm(0);
+}
+
+/* A holder that takes a request and dies: said at once, and not tried on the same descriptors. */
+static void a_taken_request_is_not_made_twice(void **state)
+{
+    _Atomic uint32_t taken = 0;
+    request r = {.serial = 7}, got;
+    int ends[2], fds[MAX_FDS], pipe_ends[2], n;
+    zygote z;
+    answer a;
+
+    (void)state;
+    assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends), 0);
+    assert_int_equal(pipe2(pipe_ends, O_CLOEXEC), 0);
+    z = (zygote){.socket = ends[1], .taken = &taken};
+    assert_false(is_waiting(&z));
+    assert_int_equal(send_request(ends[0], &r, (int[]){pipe_ends[0], pipe_ends[1], 2}, 3), 0);
+    assert_true(is_waiting(&z));
+    n = receive_request(ends[1], &got, fds);
+    assert_int_equal(n, 3);
+    assert_int_equal(got.serial, 7);
+    for (int i = 0; i < n; i++)
+        close(fds[i]);
+    assert_false(is_waiting(&z));
+    /* One nobody took is refused with its own number. */
+    r.serial = 8;
+    assert_int_equal(send_request(ends[0], &r, (int[]){pipe_ends[0], pipe_ends[1], 2}, 3), 0);
+    refuse_next(&z, EAGAIN);
+    assert_int_equal(recv(ends[0], &a, sizeof a, 0), sizeof a);
+    assert_int_equal(a.serial, 8);
+    assert_int_equal(a.pid, -1);
+    assert_int_equal(a.error, EAGAIN);
+    close(ends[0]);
+    close(ends[1]);
+    close(pipe_ends[0]);
+    close(pipe_ends[1]);
+
+    /* The program's side: a holder that reads and is no more. */
+    assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends), 0);
+    end();
+    us.socket = ends[0];
+    us.program = getpid();
+    us.pid = fork();
+    if (us.pid == 0) {
+        close(ends[0]);
+        n = receive_request(ends[1], &got, fds);
+        _exit(0);
+    }
+    close(ends[1]);
+    {
+        heard h = hear(in_dir("ref.wav"));
+
+        assert_int_equal(h.rc, OTO_E_UNAVAILABLE);
+        assert_non_null(strstr(h.e.text, "ref.wav: the decoder was killed"));
+        forget(&h);
+    }
+    assert_hears();
+}
+
+static void at_rest_nobody_holds_libav(void **state)
+{
+    const int before = rest_after_ms;
+    pid_t zygote_pid, holder;
+    char path[64], name[32] = "";
+    FILE *f;
+
+    (void)state;
+    alarm(120);
+    pthread_mutex_lock(&us.lock);
+    end();
+    pthread_mutex_unlock(&us.lock);
+    assert_true(soon(holder_is_gone));
+    rest_after_ms = 100;
+    assert_int_equal(oto_media_prepare(NULL), 0);
+    zygote_pid = us.pid;
+    assert_int_equal(count_children(), 1); /* no holder before there is work */
+    for (int i = 0; i < 3; i++) {
+        int writer;
+        oto_media *m = open_live(&writer);
+
+        holder = us.holder;
+        assert_true(holder > 0);
+        usleep(350000);
+        assert_int_equal(us.holder, holder); /* not while a child is alive */
+        close(writer);
+        oto_media_close(m);
+        assert_true(soon(holder_is_gone));
+        assert_int_equal(kill(holder, 0), -1); /* not even a zombie */
+        assert_int_equal(count_children(), 1);
+        assert_int_equal(us.pid, zygote_pid);
+    }
+    /* Requests that come while it goes to rest. */
+    for (int i = 0; i < 10; i++) {
+        assert_hears();
+        usleep(95000 + (useconds_t)i * 1000);
+    }
+    snprintf(path, sizeof path, "/proc/%d/comm", (int)zygote_pid);
+    f = fopen(path, "r");
+    assert_non_null(f);
+    assert_non_null(fgets(name, sizeof name, f));
+    fclose(f);
+    assert_string_equal(name, "oto-zygote\n");
+    rest_after_ms = before;
+    end();
+    alarm(0);
+}
+
+static bool holds(pid_t pid, const char *what)
+{
+    char path[64], to[300];
+    bool found = false;
+
+    for (int fd = 0; fd < 256 && !found; fd++) {
+        ssize_t n;
+
+        snprintf(path, sizeof path, "/proc/%d/fd/%d", (int)pid, fd);
+        if ((n = readlink(path, to, sizeof to - 1)) < 0)
+            continue;
+        to[n] = '\0';
+        found = strcmp(to, what) == 0;
+    }
+    return found;
+}
+
+/* Neither keeps a pipe or terminal of the program open. */
+static void the_zygote_holds_no_descriptors(void **state)
+{
+    char path[64], name[300] = "";
+    int ends[2];
+    const int saved = dup(STDIN_FILENO);
+
+    (void)state;
+    assert_int_equal(pipe(ends), 0);
+    snprintf(path, sizeof path, "/proc/self/fd/%d", ends[0]);
+    assert_true(readlink(path, name, sizeof name - 1) > 0);
+    assert_true(holds(getpid(), name));
+    dup2(ends[0], STDIN_FILENO);
+    pthread_mutex_lock(&us.lock);
+    end();
+    pthread_mutex_unlock(&us.lock);
+    assert_hears();
+    dup2(saved, STDIN_FILENO);
+    assert_false(holds(us.pid, name));
+    assert_false(holds(us.holder, name));
+    assert_true(holds(us.holder, "/dev/null"));
+    close(saved);
+    close(ends[0]);
+    close(ends[1]);
+}
+
+static void probing(void **state)
+{
+    oto_media_options o;
+    oto_media_info info;
+    oto_err e = {0};
+
+    (void)state;
+    oto_media_defaults(&o);
+    assert_int_equal(oto_media_probe(in_dir("ref.wav"), &o, &info, &e), 0);
+    assert_string_equal(info.container, "wav");
+    assert_int_equal(info.duration_ms, n_reference * 1000 / OTO_SAMPLE_RATE);
+    write_bytes("letter.txt", "Dear reader,\n", 13);
+    assert_int_equal(oto_media_probe(in_dir("letter.txt"), &o, &info, &e), OTO_E_NO_AUDIO);
+    assert_int_equal(oto_media_probe(in_dir("nosuch.wav"), &o, &info, &e), OTO_E_NOT_FOUND);
+    assert_int_equal(count_children(), 2);
 }
 
 /* A forked process does not talk to its parent's zygote. */
@@ -366,8 +630,8 @@ static void *hear_many(void *arg)
 
 static void many_threads_at_once(void **state)
 {
-    pthread_t threads[4];
-    bool same[4];
+    pthread_t threads[8];
+    bool same[8];
 
     (void)state;
     shared_path = in_dir("ref.wav");
@@ -387,6 +651,11 @@ int main(void)
         cmocka_unit_test(a_killed_child_is_an_error),
         cmocka_unit_test(closing_early_ends_the_child),
         cmocka_unit_test(a_killed_zygote_is_replaced),
+        cmocka_unit_test(a_killed_holder_is_replaced),
+        cmocka_unit_test(a_taken_request_is_not_made_twice),
+        cmocka_unit_test(at_rest_nobody_holds_libav),
+        cmocka_unit_test(the_zygote_holds_no_descriptors),
+        cmocka_unit_test(probing),
         cmocka_unit_test(a_fork_has_its_own),
         cmocka_unit_test(the_child_dies_with_its_parent),
         cmocka_unit_test(a_pipe_that_does_not_block),
