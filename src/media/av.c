@@ -7,14 +7,16 @@
 
 oto_av_table oto_av;
 
-#define SONAME(name, major) "lib" #name ".so." AV_STRINGIFY(major)
+#define LIBRARY(name, major)                                                                       \
+    {                                                                                              \
+#name, "lib" #name ".so." AV_STRINGIFY(major), "lib" #name AV_STRINGIFY(major)             \
+    }
 
 static const struct {
-    const char *name, *soname;
-} libraries[] = {{"avutil", SONAME(avutil, LIBAVUTIL_VERSION_MAJOR)},
-                 {"swresample", SONAME(swresample, LIBSWRESAMPLE_VERSION_MAJOR)},
-                 {"avcodec", SONAME(avcodec, LIBAVCODEC_VERSION_MAJOR)},
-                 {"avformat", SONAME(avformat, LIBAVFORMAT_VERSION_MAJOR)}};
+    const char *name, *soname, *package; /* as Debian and its kin name them */
+} libraries[] = {
+    LIBRARY(avutil, LIBAVUTIL_VERSION_MAJOR), LIBRARY(swresample, LIBSWRESAMPLE_VERSION_MAJOR),
+    LIBRARY(avcodec, LIBAVCODEC_VERSION_MAJOR), LIBRARY(avformat, LIBAVFORMAT_VERSION_MAJOR)};
 
 static void *handles[OTO_COUNT(libraries)];
 
@@ -36,8 +38,9 @@ int oto_av_load(oto_err *e)
     for (size_t i = 0; i < OTO_COUNT(libraries); i++) {
         handles[i] = dlopen(libraries[i].soname, RTLD_NOW | RTLD_LOCAL);
         if (handles[i] == NULL)
-            return oto_fail(e, OTO_E_UNAVAILABLE, "the decoder library %s is not installed (%s)",
-                            libraries[i].soname, dlerror());
+            return oto_fail(e, OTO_E_UNAVAILABLE,
+                            "the decoder library %s cannot be loaded (package %s): %s",
+                            libraries[i].soname, libraries[i].package, dlerror());
     }
 #define X(library, function)                                                                       \
     if ((f = find(#library, #function)) == NULL)                                                   \
