@@ -19,8 +19,8 @@
 /* Of a body, while its key is looked up. */
 #define MAX_EARLY ((size_t)1 << 20)
 
-static const oto_protocol *const protocols[] = {&oto_status_pages, &oto_rest, &oto_openai,
-                                                &oto_dialects, &oto_jobs_api};
+static const oto_protocol *const protocols[] = {&oto_status_pages, &oto_rest,     &oto_openai,
+                                                &oto_dialects,     &oto_jobs_api, &oto_docs};
 
 /* ---- life of an exchange ---- */
 

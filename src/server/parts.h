@@ -146,7 +146,8 @@ struct oto_protocol {
         *file_fields; /* names of the part that holds the recording, NULL-terminated */
     void (*fail)(oto_exchange *x, const oto_problem *p);
 };
-extern const oto_protocol oto_rest, oto_openai, oto_dialects, oto_status_pages, oto_jobs_api;
+extern const oto_protocol oto_rest, oto_openai, oto_dialects, oto_status_pages, oto_jobs_api,
+    oto_docs;
 
 /* Value of a form or query field, the last one given (query first where both exist); NULL when
  * absent or empty. Marks it as used. */
