@@ -185,7 +185,7 @@ static int submit_new(oto_store *s, const oto_submission *j, int64_t max_queued,
 int oto_store_submit(oto_store *s, const oto_submission *j, int64_t max_queued, int max_client,
                      int64_t now, oto_arena *a, oto_job *job, bool *existing, oto_err *e)
 {
-    int64_t seq;
+    int64_t seq = 0;
     int rc = oto_sql_begin(s, e);
 
     if (rc != 0)
@@ -245,7 +245,7 @@ int oto_store_lease(oto_store *s, const char *owner, int64_t lease_ms, int64_t m
 {
     char fresh[33];
     sqlite3_stmt *q;
-    int64_t seq;
+    int64_t seq = 0;
     int rc;
 
     /* Looking first without a lock: idle workers ask often and mostly in vain. */
@@ -339,7 +339,7 @@ int oto_store_segments(oto_store *s, const char *id, const char *token, const ot
                        int n, const oto_job_memo *memo, int n_memo, int64_t checkpoint_ms,
                        int64_t now, oto_err *e)
 {
-    int64_t seq;
+    int64_t seq = 0;
     int rc = oto_sql_begin(s, e);
 
     (void)now;
@@ -399,7 +399,7 @@ static int set_outcome(oto_store *s, int64_t seq, const oto_job_outcome *r, int6
 int oto_store_finish(oto_store *s, const char *id, const char *token, const oto_job_segment *seg,
                      int n, const oto_job_outcome *r, int64_t now, oto_err *e)
 {
-    int64_t seq;
+    int64_t seq = 0;
     int rc = oto_sql_begin(s, e);
 
     if (rc != 0)
@@ -469,7 +469,7 @@ static int fail_job(oto_store *s, int64_t seq, const char *code, const char *tex
 int oto_store_fail(oto_store *s, const char *id, const char *token, const char *code,
                    const char *text, bool retry, int64_t now, oto_err *e)
 {
-    int64_t seq;
+    int64_t seq = 0;
     int rc = oto_sql_begin(s, e);
 
     if (rc != 0)
@@ -498,7 +498,7 @@ static int give_back(oto_store *s, int64_t seq, int64_t now, oto_err *e)
 
 int oto_store_release(oto_store *s, const char *id, const char *token, int64_t now, oto_err *e)
 {
-    int64_t seq;
+    int64_t seq = 0;
     int rc = oto_sql_begin(s, e);
 
     if (rc != 0)
@@ -622,8 +622,8 @@ static int state_of(oto_store *s, const char *id, int64_t *seq, oto_job_state *s
 
 int oto_store_cancel(oto_store *s, const char *id, int64_t now, oto_err *e)
 {
-    oto_job_state state;
-    int64_t seq;
+    oto_job_state state = OTO_JOB_QUEUED;
+    int64_t seq = 0;
     int rc = oto_sql_begin(s, e);
 
     if (rc != 0)
@@ -640,8 +640,8 @@ int oto_store_cancel(oto_store *s, const char *id, int64_t now, oto_err *e)
 
 int oto_store_retry(oto_store *s, const char *id, int64_t now, oto_err *e)
 {
-    oto_job_state state;
-    int64_t seq;
+    oto_job_state state = OTO_JOB_QUEUED;
+    int64_t seq = 0;
     int rc = oto_sql_begin(s, e);
 
     (void)now;
@@ -665,9 +665,9 @@ int oto_store_retry(oto_store *s, const char *id, int64_t now, oto_err *e)
 
 static int delete_job(oto_store *s, const char *id, oto_arena *a, const char **audio, oto_err *e)
 {
-    oto_job_state state;
+    oto_job_state state = OTO_JOB_QUEUED;
     sqlite3_stmt *q;
-    int64_t seq;
+    int64_t seq = 0;
     int rc = state_of(s, id, &seq, &state, e);
 
     if (rc != 0)
