@@ -1,7 +1,8 @@
-/* Regions with a hard cap. The whole cap is reserved as address space; the kernel gives pages when
- * they are first touched, so an arena costs what it has used at its peak, and a trim gives that
- * back. Allocation moves one offset. Hooks are records inside the arena, linked newest first:
- * rolling back past one runs it. */
+/* Regions with a hard cap. The whole cap is reserved as address space that cannot be used; it is
+ * opened in steps as allocation proceeds, and the kernel gives pages when they are first touched.
+ * So an arena costs what it has used at its peak, a process's limit on data (RLIMIT_DATA) counts
+ * that and not the caps, and a trim gives it back. Allocation moves one offset. Hooks are records
+ * inside the arena, linked newest first: rolling back past one runs it. */
 #include "base/base.h"
 
 #include <errno.h>
@@ -11,6 +12,8 @@
 #include <unistd.h>
 
 #define ALIGN 64
+/* Of opening: a huge page, so that the kernel may use them. */
+#define STEP ((size_t)2 << 20)
 
 struct hook {
     void (*fn)(void *);
@@ -21,7 +24,7 @@ struct hook {
 struct oto_arena {
     const char *name;
     char *base;
-    size_t cap, used, peak, touched; /* touched: highest use since the last trim */
+    size_t cap, used, peak, open;
     struct hook *hooks;
 };
 
@@ -35,8 +38,7 @@ int oto_arena_new(const char *name, size_t cap_bytes, oto_arena **out, oto_err *
     if (!a) {
         return oto_fail(e, OTO_E_LIMIT, "%s: out of memory", name);
     }
-    a->base = mmap(NULL, cap_bytes, PROT_READ | PROT_WRITE,
-                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    a->base = mmap(NULL, cap_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (a->base == MAP_FAILED) {
         free(a);
         return oto_fail_errno(e, "%s: reserving %zu MiB", name, cap_bytes >> 20);
@@ -60,15 +62,29 @@ void oto_arena_free(oto_arena *a)
     free(a);
 }
 
+/* Makes the first n bytes usable. */
+static bool open_up_to(oto_arena *a, size_t n)
+{
+    size_t to = OTO_MIN((n + STEP - 1) & ~(STEP - 1), a->cap);
+    if (n <= a->open) {
+        return true;
+    }
+    if (mprotect(a->base + a->open, to - a->open, PROT_READ | PROT_WRITE) != 0) {
+        return false;
+    }
+    a->open = to;
+    return true;
+}
+
 void *oto_arena_alloc(oto_arena *a, size_t n_bytes)
 {
     size_t at = (a->used + ALIGN - 1) & ~(size_t)(ALIGN - 1);
-    if (at > a->cap || n_bytes > a->cap - at || oto_fault("allocation", ENOMEM)) {
+    if (at > a->cap || n_bytes > a->cap - at || oto_fault("allocation", ENOMEM) ||
+        !open_up_to(a, at + n_bytes)) {
         return NULL;
     }
     a->used = at + n_bytes;
     a->peak = OTO_MAX(a->peak, a->used);
-    a->touched = OTO_MAX(a->touched, a->used);
     return a->base + at;
 }
 
@@ -154,9 +170,11 @@ void oto_arena_trim(oto_arena *a)
 {
     size_t page = (size_t)sysconf(_SC_PAGESIZE);
     size_t from = (a->used + page - 1) & ~(page - 1);
-    size_t to = OTO_MIN((a->touched + page - 1) & ~(page - 1), a->cap & ~(page - 1));
-    if (to > from) {
-        madvise(a->base + from, to - from, MADV_DONTNEED);
+    size_t closed = (a->used + STEP - 1) & ~(STEP - 1);
+    if (from < a->open) {
+        madvise(a->base + from, a->open - from, MADV_DONTNEED);
     }
-    a->touched = a->used;
+    if (closed < a->open && mprotect(a->base + closed, a->open - closed, PROT_NONE) == 0) {
+        a->open = closed;
+    }
 }

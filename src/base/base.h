@@ -117,8 +117,8 @@ static inline bool oto_mul_size(size_t a, size_t b, size_t *out)
 /* ---- arenas (arena.c) -------------------------------------------------------------------------
  */
 
-/* A region with a hard cap. Address space is reserved when it is made and pages are touched as they
- * are first used, so a generous cap costs nothing. Not thread-safe, and not there in a forked child. */
+/* A region with a hard cap. Address space is reserved when it is made, opened as it is used and
+ * touched as it is first used, so a generous cap costs nothing. Not thread-safe, and not there in a forked child. */
 typedef struct oto_arena oto_arena;
 typedef size_t oto_mark;
 
@@ -219,6 +219,7 @@ double oto_cpu_s(void);              /* user + system time of this process and i
 size_t oto_rss_bytes(void);          /* now */
 size_t oto_rss_anon_bytes(void);     /* now, without the pages of files */
 size_t oto_peak_rss_bytes(void);     /* VmHWM of this process */
+size_t oto_data_bytes(void);         /* what RLIMIT_DATA counts: private writable memory */
 int oto_cpu_count(void);             /* affinity ∩ cgroup quota, ≥ 1 */
 /* Gives resident pages of programs and libraries back: for a process that will hardly run any. */
 void oto_release_code(void);

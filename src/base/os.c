@@ -75,6 +75,11 @@ size_t oto_peak_rss_bytes(void)
     return status_kib("VmHWM:");
 }
 
+size_t oto_data_bytes(void)
+{
+    return status_kib("VmData:");
+}
+
 int oto_cpu_count(void)
 {
     cpu_set_t set;
