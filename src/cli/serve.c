@@ -208,6 +208,8 @@ static void worker_options(serve *s, int n, oto_worker_options *o)
         .batch = (int)oto_conf_number(c, "batch"),
         .beam = (int)oto_conf_number(c, "beam"),
         .memory_bytes = limit > OWN_BYTES ? (size_t)(limit - OWN_BYTES) / (size_t)n : 0,
+        .data_bytes =
+            (limit > OWN_BYTES ? (size_t)limit : oto_memory_limit_bytes() / 4 * 3) / (size_t)n,
         .recycle_jobs = (int)oto_conf_number(c, "recycle-jobs"),
         .recycle_s = (int)OTO_MIN(oto_conf_number(c, "recycle-age"), INT32_MAX),
         .recycle_bytes = (size_t)oto_conf_number(c, "recycle-growth"),

@@ -6,6 +6,7 @@
  * from the board whether the death was the worker's own fault. When the supervisor itself is killed
  * the kernel ends its children with it. */
 #include "work/work.h"
+#include "work/ceiling.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -42,6 +43,7 @@ typedef struct {
     const oto_supervisor_options *o;
     oto_worker_options worker;
     oto_board *board;
+    oto_ceiling ceiling;
     child children[OTO_MAX_WORKERS + 1]; /* the gateway last */
     int n, signals;
     sigset_t inherited;
@@ -111,6 +113,7 @@ static void become(tree *t, child *c, pid_t supervisor)
         status = t->o->gateway(t->o->arg, t->board);
     } else {
         prctl(PR_SET_NAME, "oto-worker");
+        oto_ceiling_enter(&t->ceiling);
         offer_to_oom_killer();
         status = oto_worker_run(&t->worker, t->board, c->index);
     }
@@ -320,6 +323,7 @@ static void reload(tree *t)
         return;
     }
     t->worker = fresh;
+    oto_ceiling_set(&t->ceiling, fresh.memory_bytes * (size_t)t->o->n_workers);
     t->replace_next = 0;
 }
 
@@ -400,7 +404,9 @@ int oto_supervisor_run(const oto_supervisor_options *o, oto_err *e)
     for (int i = 0; i < o->n_workers; i++)
         t.children[i] = (child){.proc = &t.board->workers[i], .index = i};
     t.children[o->n_workers] = (child){.proc = &t.board->gateway, .index = -1};
+    oto_ceiling_open(&t.ceiling, o->worker.memory_bytes * (size_t)o->n_workers);
     run(&t);
+    oto_ceiling_close(&t.ceiling);
     close(t.signals);
 done:
     pthread_sigmask(SIG_SETMASK, &t.inherited, NULL);

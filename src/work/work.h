@@ -93,7 +93,8 @@ typedef struct {
     const char *asr_path, *vad_path; /* packed models; vad_path NULL: no VAD */
     oto_compute compute;
     int threads, lanes, batch, beam;
-    size_t memory_bytes;  /* of this worker, decoders included; 0: no limit */
+    size_t memory_bytes;  /* budget of this worker, decoders included; 0: none */
+    size_t data_bytes;    /* hard limit on what it allocates; 0: none */
     int recycle_jobs;     /* hand over to a fresh process after so many; 0: never */
     int recycle_s;        /* after this age; 0: never */
     size_t recycle_bytes; /* when private memory at rest has grown by so much; 0: never */

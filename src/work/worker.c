@@ -5,6 +5,7 @@
  * returned when nothing has come for a while. */
 #include "work/lane.h"
 #include "media/media.h"
+#include "work/ceiling.h"
 
 #include <errno.h>
 #include <malloc.h>
@@ -434,6 +435,7 @@ int oto_worker_run(const oto_worker_options *o, oto_board *b, int index)
     else
         rc = open_worker(&w, &e);
     if (rc == 0) {
+        oto_ceiling_data(w.o.data_bytes);
         atomic_store(&w.proc->state, OTO_PROC_READY);
         oto_board_beat(w.proc);
         oto_board_ring(&b->gateway);
