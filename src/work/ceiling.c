@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #define ROOT "/sys/fs/cgroup"
@@ -176,8 +177,16 @@ void oto_ceiling_enter(const oto_ceiling *c)
 
 void oto_ceiling_close(oto_ceiling *c)
 {
-    if (c->group[0] != '\0' && rmdir(c->group) != 0)
-        oto_log(OTO_LOG_DEBUG, "%s: %s", c->group, strerror(errno));
+    const struct timespec nap = {.tv_nsec = 10000000};
+    int tries = 100;
+
+    if (c->group[0] == '\0')
+        return;
+    /* What the workers started ends just after them. */
+    while (rmdir(c->group) != 0 && errno == EBUSY && tries-- > 0)
+        nanosleep(&nap, NULL);
+    if (access(c->group, F_OK) == 0)
+        oto_log(OTO_LOG_DEBUG, "%s stays", c->group);
     c->group[0] = '\0';
 }
 
