@@ -1,10 +1,12 @@
-/* measure: how right and how fast: error rates of texts, and the speed of this machine on this
- * program, stage by stage. */
+/* measure: the program's own instruments: error rates of texts; speed stage by stage; what
+ * processes take; what a server under load does to its memory; and the report of it. */
 #ifndef OTO_MEASURE_H
 #define OTO_MEASURE_H
 
 #include "base/base.h"
 #include "models/models.h"
+
+#include <stdio.h>
 
 /* ---- error rates (score.c) ---- */
 
@@ -67,5 +69,212 @@ typedef struct {
     const char *language;       /* NULL: detect */
 } oto_bench_options;
 int oto_bench_run(const oto_bench_options *o, oto_bench *out, oto_err *e) OTO_CHECK;
+
+/* ---- what processes take (monitor.c; /proc read by proc.c) ----
+ * MB are 2^20 bytes everywhere below; a figure that the system does not tell is NAN. */
+
+#define OTO_MB 1048576.0
+
+typedef struct {
+    int pid, ppid;
+    int64_t start_ticks; /* of the process, since boot: with pid, its identity */
+    char name[16];       /* the program's, as the original writes it: "rq", "uvicorn", "otolith" */
+    char role[16];       /* "supervisor" "gateway" "worker" "decoder" "zygote" of ours; of others
+                            "parent" (has children that are sampled), "child" or "process" */
+    bool ended;          /* the last figures of a process that has gone since */
+    double cpu_percent;  /* 100 = one core; mean since the sample before, of a new process since its
+                            start */
+    double cpu_s;        /* user + system so far */
+    double rss_mb, pss_mb, private_mb, private_dirty_mb, swap_mb,
+        peak_mb; /* private: clean + dirty; peak: VmHWM */
+    int threads, files;
+    double read_mb, written_mb; /* to and from storage, so far */
+    double memory_percent;      /* rss of physical memory */
+} oto_proc_sample;
+
+typedef struct {
+    const int *pids; /* roots: these and all below them */
+    int n_pids;
+    const char *const *names; /* processes whose command line contains one, and all below them */
+    int n_names;
+    int port;   /* the process that listens there and the tree it belongs to; 0: none */
+    bool quick; /* without PSS, private, swap and files: much cheaper with large processes */
+} oto_monitor_options;
+
+typedef struct oto_monitor oto_monitor;
+/* NOT_FOUND when nothing matches now, unless `names` are given (they may come). Options are copied.
+ */
+int oto_monitor_new(const oto_monitor_options *o, oto_monitor **out, oto_err *e) OTO_CHECK;
+void oto_monitor_free(oto_monitor *m);
+/* Looks once at every process there is to look at; *n 0: all have gone. The list, ordered by pid,
+ * holds until the next call. What has ended since the last call comes once more with `ended`. */
+int oto_monitor_look(oto_monitor *m, const oto_proc_sample **list, int *n, oto_err *e) OTO_CHECK;
+double oto_monitor_elapsed_s(const oto_monitor *m); /* of the last look, since the first */
+/* CSV: the seven columns of the original first, then ours; a row for each process, flushed. */
+int oto_monitor_csv_header(FILE *f, oto_err *e) OTO_CHECK;
+int oto_monitor_csv_rows(const oto_monitor *m, FILE *f, oto_err *e) OTO_CHECK;
+/* The tree of a port: pid of its topmost ancestor that runs the same program; 0: nobody listens. */
+int oto_proc_of_port(int port);
+
+/* ---- statistics (stats.c) ---- */
+
+typedef struct {
+    int n;
+    double slope,
+        intercept; /* Theil–Sen: the median of all slopes between two points; through the medians */
+    double lo, hi;     /* its 95 % interval (Sen 1968, from Kendall's statistic) */
+    double mk_z, mk_p; /* Mann–Kendall, two-sided, ties corrected */
+} oto_trend;
+/* y[i] at x[i], x ascending. n < 4: everything NAN but n. More than 2,000 points are thinned
+ * evenly. INTERNAL without memory. */
+int oto_trend_fit(const double *x, const double *y, int n, oto_trend *out, oto_err *e) OTO_CHECK;
+/* p in 0 … 1 of the finite values, linear between ranks; NAN when there is none. Sorts `v`. */
+double oto_percentile(double *v, int n, double p);
+double oto_mean(const double *v, int n);
+
+/* ---- records (records.c): a run's JSONL and CSV ---- */
+
+#define OTO_ROLES 8 /* kinds of processes in a record */
+
+/* One job of a stress test. Texts are NULL, numbers NAN when null or absent. */
+typedef struct {
+    /* the original's, in this order */
+    const char *test_id, *timestamp, *audio_file;
+    double audio_size_mb;
+    int concurrency;
+    const char *task_id, *status;
+    double processing_time, rtf;
+    double worker_rss_before_mb, worker_rss_after_mb, worker_rss_delta_mb;
+    const char *error;
+    /* ours */
+    const char *phase;                             /* "memory" "concurrency" "endurance" */
+    int job_index;                                 /* within the run, from 1; 0: not told */
+    double duration;                               /* seconds of audio */
+    double queued_seconds, work_seconds, rtf_work; /* as the server tells them */
+    double bytes;
+    int attempts;
+    double tree_rss_before_mb, tree_rss_after_mb,
+        tree_peak_mb; /* all processes; peak of PSS sums */
+    double worker_pss_before_mb, worker_pss_after_mb, worker_private_before_mb,
+        worker_private_after_mb;
+    double worker_peak_mb, decoder_peak_mb;
+    int text_chars;
+    const char *text_sha256, *reason;
+    /* "private_mb": private memory after the job by role */
+    int n_roles;
+    struct {
+        const char *role;
+        double mb;
+    } private_mb[OTO_ROLES];
+} oto_job_record;
+
+void oto_job_record_clear(oto_job_record *r); /* all absent */
+/* One line, flushed. */
+int oto_job_record_write(const oto_job_record *r, FILE *f, oto_err *e) OTO_CHECK;
+
+typedef struct {
+    oto_job_record *jobs;
+    int n_jobs, n_bad; /* bad: lines that are no record, passed over */
+    char *machine;     /* the line {"machine":{…}} that a run begins with, as JSON, or NULL */
+} oto_job_list;
+/* In `a`. INPUT when there is no record at all. */
+int oto_job_list_read(const char *path, oto_arena *a, oto_job_list *out, oto_err *e) OTO_CHECK;
+
+/* One row of the CSV. */
+typedef struct {
+    double at_s;         /* elapsed_seconds */
+    double when;         /* seconds since 1970 in local time's terms; NAN */
+    int pid, name, role; /* index into names; role -1: no such column */
+    float cpu, rss, pss, private_mb;
+    bool ended;
+} oto_sample_row;
+
+typedef struct {
+    oto_sample_row *rows;
+    int n_rows, n_bad;
+    const char *names[64]; /* of processes and roles */
+    int n_names;
+} oto_sample_list;
+int oto_sample_list_read(const char *path, oto_arena *a, oto_sample_list *out,
+                         oto_err *e) OTO_CHECK;
+
+/* ---- verdicts (verdict.c) ---- */
+
+typedef enum {
+    OTO_PASS,
+    OTO_FAIL,
+    OTO_UNKNOWN
+} oto_verdict; /* also the exit status of a stress test */
+
+typedef struct {
+    const char *role;
+    oto_trend trend;  /* private memory against the job's number: MB a job */
+    double growth_mb; /* between the medians of the first and the last tenth after the warm-up */
+    oto_verdict verdict;
+} oto_growth;
+
+#define OTO_WARM_UP 10 /* jobs of the memory and endurance phases that trends leave out */
+
+typedef struct {
+    oto_verdict verdict; /* of all */
+    int n_jobs, n_done, n_failed;
+    int n_trend;                      /* jobs after the warm-up */
+    oto_growth growth[OTO_ROLES + 1]; /* by role, and "all" */
+    int n_growth;
+    /* peak of all processes: of short recordings, of long ones; MB more an hour of audio, by role
+     * too */
+    double short_s, long_s, peak_short_mb, peak_long_mb, decoder_short_mb, decoder_long_mb,
+        worker_short_mb, worker_long_mb;
+    oto_verdict peak;
+    double delta_long_mb; /* the original's figure: worker RSS after - before of the longest job */
+    oto_verdict original; /* its threshold: < 200 MB, RTF < 1 */
+    double rtf_median, rtf_max;
+    int max_concurrency; /* highest level without a failure; 0: no such phase */
+    const char *limit;   /* why the next one failed, or NULL */
+} oto_judgement;
+/* Limits: a role's slope fails when its 95 % interval lies above 0, Mann–Kendall agrees (p < 0.01)
+ * and the slope exceeds 1 KB a job; the peak when the long recording's exceeds the short one's by
+ * more than 2 MB or 5 %. */
+int oto_judge(const oto_job_list *l, oto_arena *a, oto_judgement *out, oto_err *e) OTO_CHECK;
+
+/* ---- stress (stress.c) ---- */
+
+typedef struct {
+    const char *url;
+    const char *const *audio; /* recordings; none: made (babble) */
+    int n_audio;
+    int jobs;            /* of the memory phase after short and long, or of endurance; 0: default */
+    double minutes;      /* of endurance; 0: by jobs */
+    double hours;        /* a recording of so many more in the memory phase; 0: none */
+    int max_concurrency; /* 64 */
+    bool memory, concurrency, endurance; /* phases */
+    const char *out, *csv, *baseline;    /* csv NULL: beside `out` */
+    const char *key;                     /* API key, NULL */
+    const int *
+        pids; /* processes of the server; with names and none: found by the port when it is local */
+    int n_pids;
+    const char *const *names;
+    int n_names;
+    double timeout_s;  /* of a job; 600 */
+    double settle_s;   /* pause after a job before its memory is read; 2, ours 0.2 */
+    double interval_s; /* of the CSV; 1 */
+    bool quiet, resume;
+    const char *folder; /* where made recordings are kept; NULL: the temporary folder */
+} oto_stress_options;
+void oto_stress_defaults(oto_stress_options *o);
+/* Drives it, writes JSONL and CSV, prints progress and verdict. *out as oto_judge says; UNKNOWN
+ * also when nothing could be measured. CANCELLED on interrupt, with valid files. */
+int oto_stress_run(const oto_stress_options *o, bool (*interrupted)(void), oto_verdict *out,
+                   oto_err *e) OTO_CHECK;
+
+/* ---- report (report.c) ---- */
+
+typedef struct {
+    const char *jsonl, *csv, *baseline; /* csv, baseline: NULL */
+    bool en, zh;
+    const char *folder;
+} oto_report_options;
+/* Writes report.LANG.md and report.LANG.html into the folder. */
+int oto_report_write(const oto_report_options *o, oto_err *e) OTO_CHECK;
 
 #endif
