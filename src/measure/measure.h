@@ -160,6 +160,7 @@ typedef struct {
     double worker_peak_mb, decoder_peak_mb;
     int text_chars;
     const char *text_sha256, *reason;
+    const char *server, *machine; /* in words, the same in all lines of a run */
     /* "private_mb": private memory after the job by role */
     int n_roles;
     struct {
@@ -175,10 +176,12 @@ int oto_job_record_write(const oto_job_record *r, FILE *f, oto_err *e) OTO_CHECK
 typedef struct {
     oto_job_record *jobs;
     int n_jobs, n_bad; /* bad: lines that are no record, passed over */
-    char *machine;     /* the line {"machine":{…}} that a run begins with, as JSON, or NULL */
 } oto_job_list;
 /* In `a`. INPUT when there is no record at all. */
 int oto_job_list_read(const char *path, oto_arena *a, oto_job_list *out, oto_err *e) OTO_CHECK;
+
+/* Seconds of a record's timestamp (local, taken as universal: for differences); NAN. */
+double oto_record_time(const char *timestamp);
 
 /* One row of the CSV. */
 typedef struct {
@@ -200,42 +203,54 @@ int oto_sample_list_read(const char *path, oto_arena *a, oto_sample_list *out,
 
 /* ---- verdicts (verdict.c) ---- */
 
-typedef enum {
-    OTO_PASS,
-    OTO_FAIL,
-    OTO_UNKNOWN
-} oto_verdict; /* also the exit status of a stress test */
+typedef enum { OTO_PASS, OTO_FAIL, OTO_UNKNOWN } oto_verdict; /* a stress test's exit status too */
 
+/* Private memory after a job against the job's number, after the warm-up: MB a job. */
 typedef struct {
-    const char *role;
-    oto_trend trend;  /* private memory against the job's number: MB a job */
-    double growth_mb; /* between the medians of the first and the last tenth after the warm-up */
+    const char *role; /* or "all" */
+    oto_trend trend;
+    double first_mb, last_mb; /* medians of the first and the last tenth */
     oto_verdict verdict;
 } oto_growth;
 
-#define OTO_WARM_UP 10 /* jobs of the memory and endurance phases that trends leave out */
+/* What a long recording takes at its peak beyond a short one. */
+typedef struct {
+    const char *who; /* "all" (PSS sum of the tree) "worker" "decoder" */
+    double short_mb, long_mb, per_hour_mb;
+    oto_verdict verdict;
+} oto_peak;
 
 typedef struct {
-    oto_verdict verdict; /* of all */
-    int n_jobs, n_done, n_failed;
-    int n_trend;                      /* jobs after the warm-up */
-    oto_growth growth[OTO_ROLES + 1]; /* by role, and "all" */
+    int level, n, n_done, n_refused;                                    /* refused: 503, 429 */
+    double latency_p50, latency_p95, latency_max, rtf_mean, throughput; /* s; audio s a second */
+} oto_level;
+
+#define OTO_LEVELS 64
+
+typedef struct {
+    oto_verdict verdict; /* of all: what follows, and no job that was accepted failed */
+    int n_jobs, n_done, n_refused, n_failed;
+    int n_warm_up, n_trend; /* jobs left out of the trends, and in them */
+    double resolution_kb;   /* the smallest growth a job that these jobs can show */
+    oto_growth growth[OTO_ROLES + 1];
     int n_growth;
-    /* peak of all processes: of short recordings, of long ones; MB more an hour of audio, by role
-     * too */
-    double short_s, long_s, peak_short_mb, peak_long_mb, decoder_short_mb, decoder_long_mb,
-        worker_short_mb, worker_long_mb;
-    oto_verdict peak;
-    double delta_long_mb; /* the original's figure: worker RSS after - before of the longest job */
-    oto_verdict original; /* its threshold: < 200 MB, RTF < 1 */
-    double rtf_median, rtf_max;
-    int max_concurrency; /* highest level without a failure; 0: no such phase */
-    const char *limit;   /* why the next one failed, or NULL */
+    double short_s, long_s; /* of audio; NAN: all are of one length */
+    oto_peak peaks[3];
+    int n_peaks;
+    double longest_delta_mb, rtf_worst; /* the original's figures and thresholds: < 200 MB, < 1 */
+    oto_verdict original;
+    oto_level levels[OTO_LEVELS];  /* of the concurrency phase, ascending */
+    int n_levels, max_concurrency; /* the highest level at which all were done */
+    const char *limit;             /* what stopped the next, or NULL */
 } oto_judgement;
-/* Limits: a role's slope fails when its 95 % interval lies above 0, Mann–Kendall agrees (p < 0.01)
- * and the slope exceeds 1 KB a job; the peak when the long recording's exceeds the short one's by
- * more than 2 MB or 5 %. */
-int oto_judge(const oto_job_list *l, oto_arena *a, oto_judgement *out, oto_err *e) OTO_CHECK;
+
+/* Growth fails when all of these say so: Sen's interval lies above 0, Mann–Kendall p < 0.01, more
+ * than 1 KB a job, more than 0.25 MB in all. A peak fails when the long recording's exceeds the
+ * short one's by more than 2 MB and 2 %. UNKNOWN: nothing to judge by. The texts stay the list's.
+ */
+int oto_judge(const oto_job_list *l, oto_judgement *out, oto_err *e) OTO_CHECK;
+/* Whether it belongs to the phases that memory is judged by. */
+bool oto_job_is_memory(const oto_job_record *r);
 
 /* ---- stress (stress.c) ---- */
 
