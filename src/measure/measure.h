@@ -254,33 +254,46 @@ bool oto_job_is_memory(const oto_job_record *r);
 
 /* ---- stress (stress.c) ---- */
 
+/* How far it is; for a bar. */
 typedef struct {
-    const char *url;
-    const char *const *audio; /* recordings; none: made (babble) */
+    const char *phase;                  /* "recordings" while they are made */
+    int done, total, n_failed, running; /* total 0: by the clock */
+    int level;                          /* of concurrency; 0 */
+    double worker_mb, last_rtf;         /* NAN */
+    double elapsed_s;
+} oto_stress_progress;
+
+typedef struct {
+    const char *url, *key;    /* key: NULL or an API key */
+    const char *const *audio; /* recordings; none: babble is made */
     int n_audio;
-    int jobs;            /* of the memory phase after short and long, or of endurance; 0: default */
-    double minutes;      /* of endurance; 0: by jobs */
-    double hours;        /* a recording of so many more in the memory phase; 0: none */
-    int max_concurrency; /* 64 */
-    bool memory, concurrency, endurance; /* phases */
-    const char *out, *csv, *baseline;    /* csv NULL: beside `out` */
-    const char *key;                     /* API key, NULL */
-    const int *
-        pids; /* processes of the server; with names and none: found by the port when it is local */
-    int n_pids;
-    const char *const *names;
-    int n_names;
-    double timeout_s;  /* of a job; 600 */
-    double settle_s;   /* pause after a job before its memory is read; 2, ours 0.2 */
-    double interval_s; /* of the CSV; 1 */
-    bool quiet, resume;
-    const char *folder; /* where made recordings are kept; NULL: the temporary folder */
+    bool memory, concurrency, endurance; /* phases, in this order */
+    int jobs;       /* of memory after its first few, and of endurance unless `minutes` */
+    double minutes; /* of endurance; 0: by jobs */
+    double hours;   /* in the memory phase one recording as long as this; 0: none */
+    int max_concurrency;
+    const char *jsonl, *csv; /* appended to; csv NULL: none */
+    oto_monitor_options
+        processes;     /* of the server; empty: found by the port when it is on this machine */
+    double timeout_s;  /* of a job */
+    double settle_s;   /* after a job, before its memory is read */
+    double interval_s; /* of the CSV */
+    bool resume;       /* what the JSONL holds is done */
+    bool keep;         /* leave the jobs on the server */
+    bool (*interrupted)(void);
+    void (*progress)(void *arg, const oto_stress_progress *p);
+    void *arg;
 } oto_stress_options;
 void oto_stress_defaults(oto_stress_options *o);
-/* Drives it, writes JSONL and CSV, prints progress and verdict. *out as oto_judge says; UNKNOWN
- * also when nothing could be measured. CANCELLED on interrupt, with valid files. */
-int oto_stress_run(const oto_stress_options *o, bool (*interrupted)(void), oto_verdict *out,
-                   oto_err *e) OTO_CHECK;
+
+/* Drives a server through the phases; a line of JSONL for each job that ended. Memory: a short
+ * recording (the shortest given of a minute or more, or the shortest repeated for four minutes), a
+ * long one (the longest given, at least three times as long), one of `hours`, then `jobs` of all
+ * given in turn, one at a time. Concurrency: more and more of the shortest at once until one fails
+ * or is refused. Endurance: three at once, lengths and formats mixed. *seen: whether the server's
+ * processes could be looked at. CANCELLED when interrupted: the files are valid, and `resume` goes
+ * on. */
+int oto_stress_run(const oto_stress_options *o, bool *seen, oto_err *e) OTO_CHECK;
 
 /* ---- report (report.c) ---- */
 
