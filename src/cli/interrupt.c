@@ -21,6 +21,8 @@ void oto_cli_catch_signals(void)
     sigaction(SIGINT, &stop, NULL);
     sigaction(SIGTERM, &stop, NULL);
     sigaction(SIGPIPE, &ignore, NULL);
+    /* Ignored by some who start programs; then no child's death could be told. */
+    signal(SIGCHLD, SIG_DFL);
 }
 
 bool oto_cli_interrupted(void)

@@ -2,13 +2,17 @@
 by its class, and no harm to the others."""
 
 import os
+import signal
+import subprocess
+import time
 
 import pytest
 
+import rest
 import tool
 
 pytestmark = pytest.mark.quick
-INPUT, USAGE, NOT_FOUND, DENIED, LIMIT = 3, 2, 4, 5, 6
+INPUT, USAGE, NOT_FOUND, DENIED, LIMIT, UNAVAILABLE = 3, 2, 4, 5, 6, 7
 
 
 def transcribe(*args, **kwargs):
@@ -50,6 +54,33 @@ def test_truncated(data, models):
     result = tool.run("transcribe", "-m", "whisper-tiny.en", os.path.join(data, "bad", "half.mp3"))
     assert result.status == 0, result.err
     assert "asterisk" in result.out.lower()
+
+
+def decoders(pid):
+    return [p for p in rest.children(pid) if rest.name_of(p) == "oto-decoder"]
+
+
+def test_killed_decoder(data, models):
+    """Told even when whoever started the program ignores the death of children."""
+    process = subprocess.Popen(
+        [tool.OTOLITH, "transcribe", "-m", "whisper-tiny.en", "-q", "-"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "OTOLITH_MODELS": tool.MODELS, "OTOLITH_OFFLINE": "1"},
+        preexec_fn=lambda: signal.signal(signal.SIGCHLD, signal.SIG_IGN),
+    )
+    with open(os.path.join(data, "en20.wav"), "rb") as f:
+        process.stdin.write(f.read(200000))
+        process.stdin.flush()
+    until = time.monotonic() + 60
+    while not decoders(process.pid):
+        assert process.poll() is None and time.monotonic() < until
+        time.sleep(0.05)
+    os.kill(decoders(process.pid)[0], signal.SIGKILL)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == UNAVAILABLE, err
+    assert b"the decoder was killed" in err
 
 
 def test_not_found(models):
