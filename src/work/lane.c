@@ -93,8 +93,10 @@ static int on_segment(void *arg, const oto_segment *s)
     *out = (oto_job_segment){s->start_ms, s->end_ms,
                              oto_arena_strdup(l->scratch, s->text, strlen(s->text)),
                              dump(l, oto_segment_pack(s))};
-    if (out->text == NULL || out->json == NULL)
+    if (out->text == NULL || out->json == NULL) {
+        l->full = true;
         return -1;
+    }
     l->n_segments++;
     return 0;
 }
@@ -359,17 +361,20 @@ static void run_job(lane *l)
 {
     oto_job_outcome outcome = {.memory_before = (int64_t)oto_rss_anon_bytes()};
     const double t0 = oto_now_s();
-    oto_job_result result;
+    oto_job_result result = {.audio_ms = 0};
     oto_err e = {0};
     int rc;
 
     l->n_segments = l->n_memos = 0;
     l->done_ms = l->stored_ms = l->job.checkpoint_ms;
     l->stored_at = oto_now_ms();
-    l->lost = false;
+    l->lost = l->full = false;
     l->peak_bytes = (size_t)outcome.memory_before;
     oto_arena_reset(l->scratch);
     rc = recognise(l, &result, &e);
+    /* Not a wish to stop: given back it would come again at once, for ever. */
+    if (rc == OTO_E_CANCELLED && l->full)
+        rc = oto_fail(&e, OTO_E_LIMIT, "no memory for the results");
     note_peak(l);
     if (rc == 0 && flush(l) == 0) {
         oto_arena_reset(l->scratch);

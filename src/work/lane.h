@@ -37,6 +37,7 @@ typedef struct {
     int64_t done_ms, stored_ms;
     int64_t stored_at; /* monotonic */
     bool lost;         /* the lease is another's */
+    bool full;         /* no memory for what came out */
     size_t peak_bytes;
 } lane;
 
