@@ -21,6 +21,8 @@
 #define BEAT_MS       1000
 #define EXPIRE_MS     30000
 #define REST_MS       3000
+/* What a lane that was told to stop may take for the run it is in. */
+#define LET_GO_MS 60000
 /* The last lane takes recordings up to this length, so that long ones never hold up all of them. */
 #define SHORT_MS 120000
 /* Resident bytes of a decoder child beyond what it shares. */
@@ -105,10 +107,12 @@ static int start_lane(oto_worker *w, int i, oto_err *e)
 /* What a predecessor in this place left behind comes back to the queue. */
 static int clear_up(oto_worker *w, oto_err *e)
 {
-    const bool blame = atomic_exchange(&w->proc->blame, 0) != 0;
-    int n = 0, rc;
+    const bool blame = atomic_load(&w->proc->blame) != 0;
+    int n = 0;
+    const int rc = oto_store_reclaim(w->store, w->name, blame, oto_clock_ms(), &n, e);
 
-    rc = oto_store_reclaim(w->store, w->name, blame, oto_clock_ms(), &n, e);
+    if (rc == 0) /* else it is the next one's to do */
+        atomic_store(&w->proc->blame, 0);
     memset(w->proc->jobs_running, 0, sizeof w->proc->jobs_running);
     if (rc == 0 && n > 0)
         oto_log(OTO_LOG_WARN, "%s: %d job(s) of its predecessor are queued again", w->name, n);
@@ -312,6 +316,7 @@ typedef struct {
     int64_t started;
     size_t at_start;
     int status;
+    bool rung; /* and leases not renewed since */
 } clockwork;
 
 static void drain(oto_worker *w, clockwork *c, const char *why, int status)
@@ -339,16 +344,17 @@ static bool store_lost(const oto_worker *w)
 }
 
 /* What is due by the clock. */
-static void keep_time(oto_worker *w, clockwork *c, bool rung)
+static void keep_time(oto_worker *w, clockwork *c)
 {
     const int64_t now = oto_now_ms();
     const int busy = n_busy(w);
     const char *why;
     int n;
 
-    if (now - c->renewed >= RENEW_MS || (rung && now - c->renewed >= RENEW_SOON_MS)) {
+    if (now - c->renewed >= RENEW_MS || (c->rung && now - c->renewed >= RENEW_SOON_MS)) {
         renew_leases(w);
         c->renewed = now;
+        c->rung = false;
     }
     if (now - c->beaten >= BEAT_MS) {
         beat(w);
@@ -375,8 +381,16 @@ static void keep_time(oto_worker *w, clockwork *c, bool rung)
         drain(w, c, "the store cannot be written", 1);
         stop_lanes(w);
     }
-    if (c->draining_since != 0 && now - c->draining_since >= (int64_t)w->o.drain_s * 1000)
+    if (c->draining_since == 0)
+        return;
+    if (now - c->draining_since >= (int64_t)w->o.drain_s * 1000)
         stop_lanes(w);
+    /* It would take no more jobs and have no successor either. */
+    if (now - c->draining_since >= (int64_t)w->o.drain_s * 1000 + LET_GO_MS) {
+        oto_log(OTO_LOG_ERROR, "%s: %d job(s) do not stop, leaving them to a successor", w->name,
+                n_busy(w));
+        _exit(c->status);
+    }
 }
 
 static bool wait_for_bell(const oto_worker *w, int signals, bool *terminate)
@@ -399,13 +413,12 @@ static int work(oto_worker *w, int signals)
     bool terminate = false;
 
     for (;;) {
-        const bool rung = wait_for_bell(w, signals, &terminate);
-
+        c.rung = wait_for_bell(w, signals, &terminate) || c.rung;
         if (terminate)
             drain(w, &c, "asked to stop", 0);
         if (c.draining_since == 0 && !take_jobs(w))
             drain(w, &c, "the store cannot be used", 1);
-        keep_time(w, &c, rung);
+        keep_time(w, &c);
         if (c.draining_since != 0 && n_busy(w) == 0)
             return c.status;
     }

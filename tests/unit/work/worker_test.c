@@ -1,0 +1,103 @@
+/* A worker's clock, without models. */
+#include "work/worker.c"
+
+#include "../store/kit.h"
+
+#include <sys/wait.h>
+
+static oto_worker w;
+static oto_board *board;
+
+static void set_up(void)
+{
+    OK(oto_board_new(1, &board, &e));
+    memset(&w, 0, sizeof w);
+    w.proc = &board->workers[0];
+    w.store = kit_store;
+    snprintf(w.name, sizeof w.name, "worker-1");
+    pthread_mutex_init(&w.lock, NULL);
+}
+
+/* A clock at which nothing is due. */
+static clockwork idle_clock(void)
+{
+    const int64_t now = oto_now_ms();
+
+    return (clockwork){
+        .renewed = now, .beaten = now, .expired = now, .idle_since = now, .started = now};
+}
+
+/* A bell that rang too soon after the last renewal is not forgotten: someone waits to cancel. */
+static void a_bell_is_heard_in_the_end(void **state)
+{
+    clockwork c = idle_clock();
+
+    (void)state;
+    set_up();
+    c.rung = true;
+    keep_time(&w, &c);
+    assert_true(c.rung);
+    c.renewed -= RENEW_SOON_MS;
+    keep_time(&w, &c);
+    assert_false(c.rung);
+    oto_board_free(board);
+}
+
+static int drained_since(int64_t ms)
+{
+    int status = -1;
+    const pid_t pid = fork();
+
+    if (pid == 0) {
+        clockwork c = idle_clock();
+
+        w.n_lanes = 1;
+        w.lanes[0].busy = true;
+        c.draining_since = c.started - ms;
+        c.status = OTO_EXIT_RECYCLE;
+        keep_time(&w, &c);
+        _exit(atomic_load(&w.lanes[0].stop) ? 2 : 1);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    return WEXITSTATUS(status);
+}
+
+/* A lane that hangs must not keep a worker that takes no more jobs in its place for ever. */
+static void a_lane_that_hangs_is_left_behind(void **state)
+{
+    (void)state;
+    set_up();
+    w.o.drain_s = 5;
+    assert_int_equal(drained_since(1000), 1);
+    assert_int_equal(drained_since(6000), 2);
+    assert_int_equal(drained_since(6000 + LET_GO_MS), OTO_EXIT_RECYCLE);
+    oto_board_free(board);
+}
+
+static void a_death_is_blamed_once(void **state)
+{
+    char token[33];
+    oto_job job;
+
+    (void)state;
+    set_up();
+    kit_submit("c", 1000);
+    job = kit_lease("worker-1", 2000, token);
+    atomic_store(&w.proc->blame, 1);
+    OK(clear_up(&w, &e));
+    assert_int_equal(kit_get(job.id).crashes, 1);
+    assert_int_equal(atomic_load(&w.proc->blame), 0);
+    kit_lease("worker-1", 3000, token);
+    OK(clear_up(&w, &e));
+    assert_int_equal(kit_get(job.id).crashes, 1);
+    oto_board_free(board);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {KIT_TEST(a_bell_is_heard_in_the_end),
+                                       KIT_TEST(a_lane_that_hangs_is_left_behind),
+                                       KIT_TEST(a_death_is_blamed_once)};
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
