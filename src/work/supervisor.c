@@ -27,6 +27,8 @@
 #define HEALTHY_MS 5000
 /* A child without a sign of life for so long hangs. */
 #define HUNG_MS 60000
+/* The supervisor looks several times a second; after such a pause it was stopped. */
+#define ASLEEP_MS 5000
 /* What a drained child may take for its last steps. */
 #define GRACE_MS 5000
 
@@ -48,6 +50,8 @@ typedef struct {
     int n, signals;
     sigset_t inherited;
     int64_t stopping_since; /* 0: not */
+    int64_t watched;        /* last */
+    int64_t awake_since;    /* this process */
     bool ready;
     int replace_next; /* -1: nobody waits to be replaced */
 } tree;
@@ -271,11 +275,16 @@ static void watch(tree *t)
     const int64_t now = oto_now_ms();
     bool ready = true;
 
+    /* Stopped or frozen itself, it knows nothing of the others, who were that too as a rule. */
+    if (now - t->watched > ASLEEP_MS)
+        t->awake_since = now;
+    t->watched = now;
     for (int i = 0; i < t->n; i++) {
         child *c = &t->children[i];
 
         ready = ready && atomic_load(&c->proc->state) == OTO_PROC_READY;
-        if (c->pid > 0 && now - atomic_load(&c->proc->beat_at_ms) > HUNG_MS) {
+        if (c->pid > 0 &&
+            now - OTO_MAX(atomic_load(&c->proc->beat_at_ms), t->awake_since) > HUNG_MS) {
             oto_log(OTO_LOG_ERROR, "%s (%d): no sign of life for %d s, killing it", name_of(c),
                     (int)c->pid, HUNG_MS / 1000);
             kill(c->pid, SIGKILL);
