@@ -210,9 +210,13 @@ static void on_tick(lws_sorted_usec_list_t *sul)
         next = x->next;
         attend(w, x, now, news);
     }
+    /* Of the loop alone: desks may wait long for a disk or a decoder. */
+    if (now - w->beaten_ms >= KEEP_HOUSE_MS) {
+        w->beaten_ms = now;
+        oto_board_beat(&w->g.board->gateway);
+    }
     if (now - w->housekept_ms >= KEEP_HOUSE_MS && !w->janitor.at_desk) {
         w->housekept_ms = now;
-        oto_board_beat(&w->g.board->gateway);
         oto_exchange_to_desk(&w->janitor, errand_keep_house);
     }
     lws_sul_schedule(w->g.context, 0, &w->tick, on_tick, TICK_US);

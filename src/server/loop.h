@@ -17,7 +17,7 @@ typedef struct {
     oto_exchange *back, **last_back; /* from the desks */
     oto_exchange janitor;            /* carries the housekeeping errand */
     oto_store_view fresh;
-    int64_t housekept_ms, drain_until_ms;
+    int64_t beaten_ms, housekept_ms, drain_until_ms;
     int signals;
     lws_sorted_usec_list_t tick;
     oto_arena *janitor_arena;
