@@ -249,6 +249,9 @@ typedef struct {
  * short one's by more than 2 MB and 2 %. UNKNOWN: nothing to judge by. The texts stay the list's.
  */
 int oto_judge(const oto_job_list *l, oto_judgement *out, oto_err *e) OTO_CHECK;
+/* Private memory after a job of a role, or of "all"; where the records know no roles, what they
+ * call the worker's. */
+double oto_job_private_mb(const oto_job_record *r, const char *role);
 /* Whether it belongs to the phases that memory is judged by. */
 bool oto_job_is_memory(const oto_job_record *r);
 

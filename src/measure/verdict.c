@@ -37,7 +37,7 @@ bool oto_job_is_memory(const oto_job_record *r)
 
 /* ---- growth ---- */
 
-static double private_of(const oto_job_record *r, const char *role)
+double oto_job_private_mb(const oto_job_record *r, const char *role)
 {
     double sum = 0;
 
@@ -84,7 +84,7 @@ static int judge_role(const oto_job_record *const *list, int n, const char *role
         return 0;
     for (int i = 0; i < n; i++) {
         x[i] = list[i]->job_index > 0 ? list[i]->job_index : i + 1;
-        y[i] = private_of(list[i], role);
+        y[i] = oto_job_private_mb(list[i], role);
     }
     *g = (oto_growth){.role = role};
     if ((rc = oto_trend_fit(x, y, n, &g->trend, e)) != 0)
