@@ -6,22 +6,28 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #define CPU_SECONDS_PIPE (6 * 3600)
 #define FIRST_FREE_FD    6
+
+static int look_after_ms = 30000; /* at a child of which nothing comes */
 
 struct oto_media {
     pid_t pid; /* 0 when reaped */
     int pcm;   /* -1 at the end */
     int messages;
     bool ended, in_arena;
+    bool of_file; /* the input: it never lets one wait */
+    bool hung;
     oto_media_info info;
     oto_err error; /* the child's, code 0: none */
     char name[200];
@@ -63,9 +69,9 @@ static int check_raw(const oto_media_options *o, const char *name, oto_err *e)
     return 0;
 }
 
-static int open_input(const char *path, const char *name, int *fd, unsigned *cpu_seconds,
-                      oto_err *e)
+static int open_input(oto_media *m, const char *path, int *fd, oto_err *e)
 {
+    const char *name = m->name;
     struct stat st;
 
     /* Not blocking on a named pipe without a writer would only move the wait into the child. */
@@ -79,9 +85,10 @@ static int open_input(const char *path, const char *name, int *fd, unsigned *cpu
         return oto_fail(e, OTO_E_INPUT, "%s: is a folder", name);
     if (S_ISREG(st.st_mode) && st.st_size == 0)
         return oto_fail(e, OTO_E_INPUT, "%s: empty (0 bytes)", name);
-    if (*cpu_seconds == 0)
-        *cpu_seconds = S_ISREG(st.st_mode) ? (unsigned)OTO_MIN(60 + 2 * (st.st_size >> 20), 1000000)
-                                           : CPU_SECONDS_PIPE;
+    m->of_file = S_ISREG(st.st_mode);
+    if (m->cpu_seconds == 0)
+        m->cpu_seconds =
+            m->of_file ? (unsigned)OTO_MIN(60 + 2 * (st.st_size >> 20), 1000000) : CPU_SECONDS_PIPE;
     return 0;
 }
 
@@ -143,6 +150,41 @@ done:
 
 /* ---- messages and death ---- */
 
+static int64_t processor_time(pid_t pid)
+{
+    struct timespec t;
+    clockid_t clock;
+
+    return clock_getcpuclockid(pid, &clock) == 0 && clock_gettime(clock, &t) == 0
+               ? (int64_t)t.tv_sec * 1000000000 + t.tv_nsec
+               : -1;
+}
+
+/* Until there is something to read. A child that has a file before it and neither tells anything
+ * nor uses the processor was stopped, or its disk was: it is ended, so that nobody waits for ever.
+ */
+static void await(oto_media *m, int fd)
+{
+    struct pollfd p = {.fd = fd, .events = POLLIN};
+    int64_t before = -1;
+
+    while (m->of_file && !m->hung) {
+        const int ready = poll(&p, 1, look_after_ms);
+        int64_t now;
+
+        if (ready > 0)
+            return;
+        if (ready < 0)
+            continue; /* EINTR */
+        now = processor_time(m->pid);
+        if (now == before) {
+            m->hung = true;
+            kill(m->pid, SIGKILL);
+        }
+        before = now;
+    }
+}
+
 static ssize_t read_retry(int fd, void *p, size_t n)
 {
     ssize_t got;
@@ -157,8 +199,10 @@ static ssize_t read_retry(int fd, void *p, size_t n)
 static bool next_message(oto_media *m)
 {
     oto_decoder_message msg;
-    const ssize_t n = read_retry(m->messages, &msg, sizeof msg);
+    ssize_t n;
 
+    await(m, m->messages);
+    n = read_retry(m->messages, &msg, sizeof msg);
     if (n != (ssize_t)sizeof msg)
         return false;
     msg.text[sizeof msg.text - 1] = '\0';
@@ -180,7 +224,9 @@ static void judge_death(oto_media *m, int status)
 {
     if (m->error.code != 0)
         return;
-    if (WIFSIGNALED(status) && WTERMSIG(status) == SIGXCPU)
+    if (m->hung)
+        oto_fail(&m->error, OTO_E_UNAVAILABLE, "%s: the decoder hung", m->name);
+    else if (WIFSIGNALED(status) && WTERMSIG(status) == SIGXCPU)
         oto_fail(&m->error, OTO_E_LIMIT, "%s: the decoder used up its %u s of processor time",
                  m->name, m->cpu_seconds);
     else if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL)
@@ -244,7 +290,7 @@ int oto_media_open(const char *path, const oto_media_options *o, oto_media **out
     set_name(m, path);
     rc = o->raw_pcm ? check_raw(o, m->name, e) : 0;
     if (rc == 0)
-        rc = open_input(path, m->name, &in, &m->cpu_seconds, e);
+        rc = open_input(m, path, &in, e);
     if (rc == 0)
         rc = start(m, path, o, in, e);
     if (in >= 0)
@@ -276,8 +322,10 @@ int oto_media_read(oto_media *m, float *pcm, size_t n, size_t *got, oto_err *e)
 
     *got = 0;
     while (!m->ended && have < want) {
-        const ssize_t r = read_retry(m->pcm, p + have, want - have);
+        ssize_t r;
 
+        await(m, m->pcm);
+        r = read_retry(m->pcm, p + have, want - have);
         if (r <= 0)
             break;
         have += (size_t)r;

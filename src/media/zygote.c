@@ -29,7 +29,8 @@
 #define MAX_ALIVE  256
 #define STACK      (128 << 10)
 
-static int rest_after_ms = 30000; /* the holder, without work */
+static int rest_after_ms = 30000;   /* the holder, without work */
+static int answer_after_ms = 30000; /* at most: loading libav from a slow disk */
 
 typedef struct {
     uint32_t serial;
@@ -236,15 +237,15 @@ static bool is_waiting(const zygote *z)
     return recv(z->socket, &r, sizeof r, MSG_PEEK | MSG_DONTWAIT) > 0;
 }
 
-static void refuse(const zygote *z, uint32_t serial, int error)
+static void refuse(const zygote *z, uint32_t serial, pid_t holder, int error)
 {
-    const answer a = {.serial = serial, .pid = -1, .error = error};
+    const answer a = {.serial = serial, .holder = holder, .pid = -1, .error = error};
 
     if (send(z->socket, &a, sizeof a, MSG_NOSIGNAL) != (ssize_t)sizeof a)
         return; /* the program has ended */
 }
 
-static void refuse_next(const zygote *z, int error)
+static void refuse_next(const zygote *z, pid_t holder, int error)
 {
     int fds[MAX_FDS];
     request r;
@@ -253,7 +254,7 @@ static void refuse_next(const zygote *z, int error)
     for (int i = 0; i < n; i++)
         close(fds[i]);
     if (n >= 0)
-        refuse(z, r.serial, error);
+        refuse(z, r.serial, holder, error);
 }
 
 /* Starts a holder and returns when it has ended. It says so when it goes to rest; without a word it
@@ -267,7 +268,7 @@ static void have_holder(zygote *z)
     char c;
 
     if (pipe2(word, O_CLOEXEC) != 0) {
-        refuse_next(z, errno);
+        refuse_next(z, 0, errno);
         return;
     }
     if ((pid = fork_sibling()) == 0) {
@@ -275,7 +276,7 @@ static void have_holder(zygote *z)
         _exit(hold(z) && write(word[1], "", 1) != 1);
     }
     if (pid < 0)
-        refuse_next(z, errno);
+        refuse_next(z, 0, errno);
     close(word[1]);
     do
         n = read(word[0], &c, 1);
@@ -284,9 +285,9 @@ static void have_holder(zygote *z)
     if (pid < 0 || n == 1)
         return;
     if (!is_waiting(z))
-        refuse(z, atomic_load(z->taken), EOWNERDEAD); /* unheard if it was answered before */
+        refuse(z, atomic_load(z->taken), pid, EOWNERDEAD); /* unheard if it was answered before */
     else if (atomic_load(z->taken) == before)
-        refuse_next(z, EOWNERDEAD); /* it did not get as far as the first request */
+        refuse_next(z, pid, EOWNERDEAD); /* it did not get as far as the first request */
 }
 
 /* None of the program's handlers may run here, least of all after a crash. */
@@ -347,6 +348,7 @@ static struct {
     pthread_mutex_t lock;
     pid_t program, pid; /* who started it; 0: not started */
     pid_t holder;       /* 0: none that is known */
+    pid_t met;          /* the last one that was waited for */
     uint32_t serial;
     int socket;
 } us = {.lock = PTHREAD_MUTEX_INITIALIZER, .socket = -1};
@@ -363,7 +365,7 @@ static void end(void)
             ;
     }
     if (us.program != getpid())
-        us.holder = 0;
+        us.holder = us.met = 0;
     us.pid = 0;
 }
 
@@ -396,10 +398,14 @@ static int start(oto_err *e)
 static void *wait_for_holder(void *arg)
 {
     const pid_t pid = (pid_t)(intptr_t)arg;
+    siginfo_t end;
 
-    while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+    /* As long as it is known its number is nobody else's. */
+    while (waitid(P_PID, (id_t)pid, &end, WEXITED | WNOWAIT) < 0 && errno == EINTR)
         ;
     pthread_mutex_lock(&us.lock);
+    while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+        ;
     if (us.holder == pid)
         us.holder = 0;
     pthread_mutex_unlock(&us.lock);
@@ -412,7 +418,7 @@ static void meet_holder(pid_t pid)
     sigset_t all, mine;
     pthread_t thread;
 
-    if (pid <= 0 || pid == us.holder || pthread_attr_init(&small) != 0)
+    if (pid <= 0 || pid == us.met || pthread_attr_init(&small) != 0)
         return;
     pthread_attr_setstacksize(&small, STACK);
     pthread_attr_setdetachstate(&small, PTHREAD_CREATE_DETACHED);
@@ -420,9 +426,32 @@ static void meet_holder(pid_t pid)
     pthread_sigmask(SIG_SETMASK, &all, &mine);
     /* Without a thread to spare, the next job tries again. */
     if (pthread_create(&thread, &small, wait_for_holder, (void *)(intptr_t)pid) == 0)
-        us.holder = pid;
+        us.holder = us.met = pid;
     pthread_sigmask(SIG_SETMASK, &mine, NULL);
     pthread_attr_destroy(&small);
+}
+
+static bool is_answered(void)
+{
+    struct pollfd p = {.fd = us.socket, .events = POLLIN};
+    int ready;
+
+    do
+        ready = poll(&p, 1, answer_after_ms);
+    while (ready < 0 && errno == EINTR);
+    return ready != 0;
+}
+
+/* A holder or a zygote that was stopped must not stop everyone: of the one the other tells. */
+static bool has_answer(void)
+{
+    if (is_answered())
+        return true;
+    if (us.holder > 0) {
+        kill(us.holder, SIGKILL);
+        return is_answered();
+    }
+    return false;
 }
 
 /* False when nobody took the request, so that it may be made again. */
@@ -434,7 +463,7 @@ static bool ask(request *r, const int *fds, int n, answer *a)
     if (send_request(us.socket, r, fds, n) != 0)
         return false;
     do
-        got = recv(us.socket, a, sizeof *a, 0);
+        got = has_answer() ? recv(us.socket, a, sizeof *a, 0) : 0;
     while ((got < 0 && errno == EINTR) || (got == (ssize_t)sizeof *a && a->serial != r->serial));
     if (got < 0) /* ECONNRESET: it was not read */
         return false;

@@ -8,7 +8,8 @@
  * So a child costs little whatever the program holds, no lock of another thread is inherited, and
  * at rest nobody holds libav. All are made the program's own children (CLONE_PARENT): it waits for
  * them, learns how they ended, and their time counts as its children's. If zygote or holder is
- * killed, jobs under way go on and the next one starts what is missing. */
+ * killed, jobs under way go on and the next one starts what is missing; one that is stopped is
+ * killed. */
 #ifndef OTO_ZYGOTE_H
 #define OTO_ZYGOTE_H
 

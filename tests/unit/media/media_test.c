@@ -246,6 +246,48 @@ static void a_killed_holder_is_replaced(void **state)
     alarm(0);
 }
 
+/* None of the three may keep a thread waiting for ever, stopped though it is. */
+static void who_is_stopped_is_not_waited_for(void **state)
+{
+    static float block[8192];
+    oto_media *m = NULL;
+    oto_media_options o;
+    size_t got = 1;
+    oto_err e;
+    heard h;
+    int rc = 0;
+
+    (void)state;
+    alarm(120);
+    answer_after_ms = 3000;
+    look_after_ms = 500;
+    oto_media_defaults(&o);
+    o.raw_pcm = true;
+    assert_true(run("truncate -s 20M stopped.raw"));
+    assert_int_equal(oto_media_open(in_dir("stopped.raw"), &o, &m, &e), 0);
+    assert_int_equal(kill(m->pid, SIGSTOP), 0);
+    while (rc == 0 && got > 0)
+        rc = oto_media_read(m, block, OTO_COUNT(block), &got, &e);
+    assert_int_equal(rc, OTO_E_UNAVAILABLE);
+    assert_non_null(strstr(e.text, "stopped.raw: the decoder hung"));
+    oto_media_close(m);
+
+    assert_true(us.holder > 0);
+    assert_int_equal(kill(us.holder, SIGSTOP), 0);
+    assert_hears(); /* from its successor */
+
+    assert_int_equal(kill(us.holder, SIGKILL), 0);
+    assert_true(soon(holder_is_gone));
+    assert_int_equal(kill(us.pid, SIGSTOP), 0);
+    h = hear(in_dir("ref.wav"));
+    assert_int_equal(h.rc, OTO_E_UNAVAILABLE);
+    forget(&h);
+    assert_hears();
+    assert_int_equal(count_children(), 2);
+    answer_after_ms = look_after_ms = 30000;
+    alarm(0);
+}
+
 /* A holder that takes a request and dies: said at once, and not tried on the same descriptors. */
 static void a_taken_request_is_not_made_twice(void **state)
 {
@@ -271,7 +313,7 @@ static void a_taken_request_is_not_made_twice(void **state)
     /* One nobody took is refused with its own number. */
     r.serial = 8;
     assert_int_equal(send_request(ends[0], &r, (int[]){pipe_ends[0], pipe_ends[1], 2}, 3), 0);
-    refuse_next(&z, EAGAIN);
+    refuse_next(&z, 0, EAGAIN);
     assert_int_equal(recv(ends[0], &a, sizeof a, 0), sizeof a);
     assert_int_equal(a.serial, 8);
     assert_int_equal(a.pid, -1);
@@ -652,6 +694,7 @@ int main(void)
         cmocka_unit_test(closing_early_ends_the_child),
         cmocka_unit_test(a_killed_zygote_is_replaced),
         cmocka_unit_test(a_killed_holder_is_replaced),
+        cmocka_unit_test(who_is_stopped_is_not_waited_for),
         cmocka_unit_test(a_taken_request_is_not_made_twice),
         cmocka_unit_test(at_rest_nobody_holds_libav),
         cmocka_unit_test(the_zygote_holds_no_descriptors),
