@@ -11,7 +11,7 @@ _otolith()
     COMPREPLY=()
     compopt -o filenames 2>/dev/null
     if [ "$COMP_CWORD" -eq 1 ]; then
-        COMPREPLY=($(compgen -W "transcribe vad models score bench serve keys version help --help --version" -- "$cur"))
+        COMPREPLY=($(compgen -W "transcribe vad models score bench serve keys stress report version help --help --version" -- "$cur"))
         return
     fi
     case $prev in
@@ -31,6 +31,8 @@ _otolith()
     vad) options="--model --threads --offline --quiet --help" ;;
     models) options="--compute --from --offline --quiet --help" ;;
     score) options="--cer --wer --raw --json --help" ;;
+    stress) options="--url --audio --phase --jobs --hours --minutes --max-concurrency --out --csv --baseline --pid --name --key --timeout --settle --interval --resume --keep --quiet --help" ;;
+    report) options="--jsonl --csv --baseline --lang --out --help" ;;
     bench) options="--model --language --threads --compute --beam --no-vad --json --offline --help" ;;
     serve) options="--listen --data --model --compute --no-vad --workers --threads --jobs-per-worker --batch --beam --memory-limit --max-upload --upload-timeout --max-audio --max-queue --max-connections --keep --keep-size --min-free --tls-cert --tls-key --cors --aliases --require-keys --allow-anonymous --allow-private-webhooks --webhook-secret --drain --recycle-jobs --recycle-age --recycle-growth --log --log-level --offline --config --print-config --help" ;;
     keys) options="--data --name --max-jobs --help" ;;
