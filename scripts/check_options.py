@@ -9,7 +9,7 @@ import subprocess
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-VERBS = ["transcribe", "vad", "models", "score", "bench", "serve", "keys", "stress", "report"]
+VERBS = ["transcribe", "vad", "models", "score", "bench", "serve", "keys", "monitor", "stress", "report"]
 
 
 def from_help(otolith, verb):

@@ -11,7 +11,7 @@ _otolith()
     COMPREPLY=()
     compopt -o filenames 2>/dev/null
     if [ "$COMP_CWORD" -eq 1 ]; then
-        COMPREPLY=($(compgen -W "transcribe vad models score bench serve keys stress report version help --help --version" -- "$cur"))
+        COMPREPLY=($(compgen -W "transcribe vad models score bench serve keys monitor stress report version help --help --version" -- "$cur"))
         return
     fi
     case $prev in
@@ -31,6 +31,7 @@ _otolith()
     vad) options="--model --threads --offline --quiet --help" ;;
     models) options="--compute --from --offline --quiet --help" ;;
     score) options="--cer --wer --raw --json --help" ;;
+    monitor) options="--pid --name --port --interval --duration --out --live --help" ;;
     stress) options="--url --audio --phase --jobs --hours --minutes --max-concurrency --out --csv --baseline --pid --name --key --timeout --settle --interval --resume --keep --quiet --help" ;;
     report) options="--jsonl --csv --baseline --lang --out --help" ;;
     bench) options="--model --language --threads --compute --beam --no-vad --json --offline --help" ;;

@@ -20,6 +20,7 @@ int oto_cli_bench(int argc, char **argv);
 int oto_cli_serve(int argc, char **argv);
 int oto_cli_keys(int argc, char **argv);
 int oto_cli_report(int argc, char **argv);
+int oto_cli_monitor(int argc, char **argv);
 int oto_cli_stress(int argc, char **argv);
 int oto_cli_version(int argc, char **argv);
 

@@ -16,6 +16,7 @@ static const struct {
     {"bench", oto_cli_bench, "speed by stage"},
     {"serve", oto_cli_serve, "the server: API, durable queue, workers"},
     {"keys", oto_cli_keys, "API keys of the server"},
+    {"monitor", oto_cli_monitor, "what processes take: CPU, memory, files"},
     {"stress", oto_cli_stress, "drive a running server and judge its memory"},
     {"report", oto_cli_report, "a report of a stress test, English and Chinese"},
     {"version", oto_cli_version, "this program, its kernels and libraries"},
