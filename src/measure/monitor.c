@@ -17,6 +17,7 @@ typedef struct {
     oto_proc_sample s;
     int64_t cpu_ticks;
     char comm[20];
+    bool figures;        /* the dear ones have been read */
     bool tracked, named; /* named: its command line has been looked at */
     bool matches;
 } known;
@@ -31,7 +32,8 @@ struct oto_monitor {
     known *now, *before; /* all processes, ordered by pid */
     int n_now, n_before, room_now, room_before;
     oto_proc_sample *out;
-    int n_out, room_out;
+    int n_out, room_out, looks;
+    int turn; /* of the processes: where the next look's dear figures begin */
     double first_s, last_s, boot_s, memory_mb, ticks_per_s;
     struct timeval when;
 };
@@ -292,13 +294,52 @@ static int by_pid(const void *a, const void *b)
     return ((const oto_proc_sample *)a)->pid - ((const oto_proc_sample *)b)->pid;
 }
 
+/* The many processes that do not belong to it are read at every fourth look, some at each. */
+static bool stranger(void *arg, int pid, oto_proc_stat *out)
+{
+    oto_monitor *m = arg;
+    const known *k = (m->looks + pid) % 4 != 0 ? find(m->now, m->n_now, pid) : NULL;
+
+    if (k == NULL || k->tracked)
+        return false;
+    *out = (oto_proc_stat){.pid = pid,
+                           .ppid = k->s.ppid,
+                           .threads = k->s.threads,
+                           .cpu_ticks = (int64_t)(k->s.cpu_s * m->ticks_per_s + 0.5),
+                           .start_ticks = k->s.start_ticks,
+                           .rss_mb = k->s.rss_mb};
+    snprintf(out->comm, sizeof out->comm, "%s", k->comm);
+    return true;
+}
+
+/* Memory, storage and files, of as many as the time allows; of a new process always. */
+static void read_figures(oto_monitor *m)
+{
+    const double until = oto_now_s() + (m->o.budget_s > 0 ? m->o.budget_s : INFINITY);
+    const int from = m->n_now > 0 ? m->turn % m->n_now : 0;
+    bool time_left = true;
+
+    for (int i = 0; i < m->n_now; i++) {
+        known *k = &m->now[(from + i) % m->n_now];
+
+        if (!k->tracked || (k->figures && !time_left))
+            continue;
+        oto_proc_figures(&k->s, m->o.quick);
+        k->figures = true;
+        if (time_left && oto_now_s() > until) {
+            time_left = false;
+            m->turn = from + i + 1;
+        }
+    }
+}
+
 int oto_monitor_look(oto_monitor *m, const oto_proc_sample **list, int *n, oto_err *e)
 {
     const double now = oto_now_s(), since = now - m->last_s;
     bool room = true;
     int n_all, rc;
 
-    if ((rc = oto_proc_list(&m->list, &n_all, &m->room, e)) != 0)
+    if ((rc = oto_proc_list(&m->list, &n_all, &m->room, stranger, m, e)) != 0)
         return rc;
     gettimeofday(&m->when, NULL);
     m->boot_s = boot_time(CLOCK_BOOTTIME);
@@ -308,6 +349,8 @@ int oto_monitor_look(oto_monitor *m, const oto_proc_sample **list, int *n, oto_e
     if ((rc = merge(m, n_all, e)) != 0)
         return rc;
     track(m);
+    m->looks++;
+    read_figures(m);
     m->n_out = 0;
     for (int i = 0; i < m->n_now && room; i++) {
         known *k = &m->now[i];
@@ -316,7 +359,6 @@ int oto_monitor_look(oto_monitor *m, const oto_proc_sample **list, int *n, oto_e
             continue;
         set_cpu(m, k, since);
         set_role(m, k);
-        oto_proc_figures(&k->s, m->o.quick);
         k->s.memory_percent = 100 * k->s.rss_mb / m->memory_mb;
         room = put_out(m, &k->s);
     }

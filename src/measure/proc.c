@@ -65,11 +65,12 @@ static int by_pid(const void *a, const void *b)
     return ((const oto_proc_stat *)a)->pid - ((const oto_proc_stat *)b)->pid;
 }
 
-int oto_proc_list(oto_proc_stat **list, int *n, int *room, oto_err *e)
+int oto_proc_list(oto_proc_stat **list, int *n, int *room,
+                  bool (*known)(void *arg, int pid, oto_proc_stat *out), void *arg, oto_err *e)
 {
     DIR *d = opendir("/proc");
     const struct dirent *entry;
-    int rc = 0;
+    int rc = 0, pid;
 
     *n = 0;
     if (d == NULL)
@@ -88,7 +89,8 @@ int oto_proc_list(oto_proc_stat **list, int *n, int *room, oto_err *e)
             *list = grown;
             *room = more;
         }
-        *n += read_stat((int)strtol(entry->d_name, NULL, 10), &(*list)[*n]);
+        pid = (int)strtol(entry->d_name, NULL, 10);
+        *n += (known != NULL && known(arg, pid, &(*list)[*n])) || read_stat(pid, &(*list)[*n]);
     }
     closedir(d);
     if (rc == 0 && *n > 0)
@@ -279,7 +281,7 @@ int oto_proc_of_port(int port)
 
     n_inodes = listening("/proc/net/tcp", port, inodes, 8);
     n_inodes += listening("/proc/net/tcp6", port, inodes + n_inodes, 8);
-    if (n_inodes == 0 || oto_proc_list(&list, &n, &room, NULL) != 0) {
+    if (n_inodes == 0 || oto_proc_list(&list, &n, &room, NULL, NULL, NULL) != 0) {
         free(list);
         return 0;
     }

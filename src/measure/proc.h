@@ -12,8 +12,11 @@ typedef struct {
     double rss_mb;
 } oto_proc_stat;
 
-/* All processes, ordered by pid, into a heap array that grows as needed. */
-int oto_proc_list(oto_proc_stat **list, int *n, int *room, oto_err *e) OTO_CHECK;
+/* All processes, ordered by pid, into a heap array that grows as needed. known (or NULL) may fill
+ * in one without its being read. */
+int oto_proc_list(oto_proc_stat **list, int *n, int *room,
+                  bool (*known)(void *arg, int pid, oto_proc_stat *out), void *arg,
+                  oto_err *e) OTO_CHECK;
 /* The command line, arguments separated by blanks; "" of a kernel thread or one that has gone. */
 void oto_proc_command(int pid, char *out, size_t n);
 /* The program as people call it: of a script its own name, not its interpreter's. */

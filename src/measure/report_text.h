@@ -96,10 +96,14 @@
     X(AXIS_LENGTH, "length of the recording, s", "录音时长（秒）")                                                              \
     X(RTF_WAIT, "submission to result", "从提交到结果")                                                                         \
     X(RTF_WORK, "work alone", "仅处理")                                                                                         \
-    X(BASELINE, "**Before and after**, worker memory after the longest recording: before %s MB, now %s MB.", \
-      "**前后对比**（最长音频后的 Worker 内存变化）：修复前 %s MB，修复后 %s MB。") \
-    X(BASELINE_RATIO, "**Before and after**, worker memory after the longest recording: before %s MB, now %s MB: **%s times less**.", \
-      "**前后对比**（最长音频后的 Worker 内存变化）：修复前 %s MB，修复后 %s MB，改善比例 **%s 倍**。")                                                                             \
+    X(BASELINE,                                                                                                                 \
+      "**Before and after**, worker memory after the longest recording: before %s MB, now %s MB.",                              \
+      "**前后对比**（最长音频后的 Worker 内存变化）：修复前 %s MB，修复后 %s MB。")                                             \
+    X(BASELINE_RATIO,                                                                                                           \
+      "**Before and after**, worker memory after the longest recording: before %s MB, now %s MB: "                              \
+      "**%s times less**.",                                                                                                     \
+      "**前后对比**（最长音频后的 Worker 内存变化）：修复前 %s MB，修复后 %s MB，改善比例 **%s "   \
+      "倍**。")                                                                                                                 \
                                                                                                                                 \
     X(PHASE_2, "Phase 2: concurrency", "阶段 2：并发压力测试")                                                                  \
     X(LEVEL_OF, "Concurrency", "并发级别")                                                                                      \
