@@ -157,7 +157,8 @@ typedef struct {
     double bytes;
     int attempts;
     double tree_rss_before_mb, tree_rss_after_mb,
-        tree_peak_mb; /* all processes; peak of PSS sums */
+        tree_peak_mb;            /* all processes; peak of PSS sums */
+    double tree_private_peak_mb; /* of private memory, which no other program changes */
     double worker_pss_before_mb, worker_pss_after_mb, worker_private_before_mb,
         worker_private_after_mb;
     double worker_peak_mb, decoder_peak_mb;
@@ -218,7 +219,7 @@ typedef struct {
 
 /* What a long recording takes at its peak beyond a short one. */
 typedef struct {
-    const char *who; /* "all" (PSS sum of the tree) "worker" "decoder" */
+    const char *who; /* "all" (private memory of the tree) "worker" "decoder" (RSS) */
     double short_mb, long_mb, per_hour_mb;
     oto_verdict verdict;
 } oto_peak;

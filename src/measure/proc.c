@@ -168,6 +168,10 @@ static void read_memory(oto_proc_sample *s, bool quick)
 {
     char text[8192];
 
+    if (s->rss_mb == 0) { /* dead and not yet waited for */
+        s->pss_mb = s->private_mb = s->private_dirty_mb = s->swap_mb = 0;
+        return;
+    }
     if (slurp(s->pid, "status", text, sizeof text) > 0) {
         s->peak_mb = kib(text, "\nVmHWM:");
         s->swap_mb = kib(text, "\nVmSwap:");

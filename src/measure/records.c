@@ -48,6 +48,7 @@ static const struct {
     FIELD(tree_rss_before_mb, NUMBER),
     FIELD(tree_rss_after_mb, NUMBER),
     FIELD(tree_peak_mb, NUMBER),
+    FIELD(tree_private_peak_mb, NUMBER),
     FIELD(worker_pss_before_mb, NUMBER),
     FIELD(worker_pss_after_mb, NUMBER),
     FIELD(worker_private_before_mb, NUMBER),

@@ -283,7 +283,7 @@
       "检验一致 (p < 0.01)、且每个任务超过 1 KB、总量超过 0.25 MB 时，判为增长。")                                              \
     X(METHOD_3,                                                                                                                 \
       "**Peak against length**: a long recording may take at most 2 MB (or 2 %%) more than a "                                  \
-      "short one, of all processes together (PSS), of a worker, of a decoder.",                                                 \
+      "short one, in the private memory of all processes together, in a worker, in a decoder.",                                 \
       "**峰值与时长**：长录音的峰值最多可比短录音高 2 MB（或 2%%），分别针对所有进程之和 "    \
       "(PSS)、工作进程与解码进程。")                                                                                            \
     X(METHOD_4,                                                                                                                 \

@@ -242,6 +242,7 @@ static int put_record(stress *s, const job *j, const char *phase, int level, int
     r.tree_rss_before_mb = before->tree_rss_mb;
     r.tree_rss_after_mb = after->tree_rss_mb;
     r.tree_peak_mb = after->tree_peak_mb;
+    r.tree_private_peak_mb = after->tree_private_peak_mb;
     r.worker_peak_mb = after->worker_peak_mb;
     r.decoder_peak_mb = isfinite(j->result.decoder_peak_mb) && j->result.decoder_peak_mb > 0
                             ? j->result.decoder_peak_mb
@@ -392,7 +393,8 @@ static int make_lengths(stress *s, oto_err *e)
         *second = *longest;
     else if (rc == 0)
         rc = add_made(s, second, "long_12_min", LONG_TIMES * first->seconds, 16000, 1, e);
-    s->n_made = 2;
+    s->made[2] = *first; /* again, now that everything has been in memory once */
+    s->n_made = 3;
     if (rc == 0 && s->o->hours > 0)
         rc = add_made(s, &s->made[s->n_made++], "hours", s->o->hours * 3600, 16000, 1, e);
     return rc;

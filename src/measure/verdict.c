@@ -135,7 +135,10 @@ done:
 
 static double peak_of(const oto_job_record *r, int who)
 {
-    return who == 0 ? r->tree_peak_mb : who == 1 ? r->worker_peak_mb : r->decoder_peak_mb;
+    return who == 0
+               ? (isfinite(r->tree_private_peak_mb) ? r->tree_private_peak_mb : r->tree_peak_mb)
+           : who == 1 ? r->worker_peak_mb
+                      : r->decoder_peak_mb;
 }
 
 static void judge_peaks(const oto_job_list *l, oto_judgement *j)

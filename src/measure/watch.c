@@ -15,7 +15,7 @@ struct oto_watch {
     oto_monitor *paced, *fast; /* for the CSV by the thread; for peaks and requests, by the lock */
     FILE *csv;
     double interval_s;
-    double tree_peak, worker_peak, decoder_peak;
+    double tree_peak, private_peak, worker_peak, decoder_peak;
     pthread_t thread;
     pthread_mutex_t lock;
     pthread_cond_t wake;
@@ -59,7 +59,7 @@ static void add_role(oto_watch_view *v, const oto_proc_sample *s)
 static void look(oto_watch *w, oto_watch_view *v)
 {
     const oto_proc_sample *list;
-    double pss = 0;
+    double pss = 0, private_mb = 0;
     bool ours;
     int n;
 
@@ -89,7 +89,11 @@ static void look(oto_watch *w, oto_watch_view *v)
     if (v->n == 0)
         v->tree_rss_mb = v->worker_rss_mb = v->worker_pss_mb = v->worker_private_mb = pss = NAN;
     w->tree_peak = fmax(w->tree_peak, pss);
+    for (int i = 0; i < v->n_roles; i++)
+        private_mb += v->private_mb[i].mb;
+    w->private_peak = fmax(w->private_peak, v->n > 0 ? private_mb : NAN);
     v->tree_peak_mb = w->tree_peak;
+    v->tree_private_peak_mb = w->private_peak;
     v->worker_peak_mb = w->worker_peak;
     v->decoder_peak_mb = w->decoder_peak;
 }
@@ -150,7 +154,7 @@ int oto_watch_new(const oto_monitor_options *o, const char *csv, double interval
     if (w == NULL)
         return oto_fail(e, OTO_E_INTERNAL, "out of memory");
     w->interval_s = interval_s;
-    w->tree_peak = w->worker_peak = w->decoder_peak = NAN;
+    w->tree_peak = w->private_peak = w->worker_peak = w->decoder_peak = NAN;
     pthread_mutex_init(&w->lock, NULL);
     pthread_condattr_init(&monotonic);
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
@@ -193,7 +197,7 @@ void oto_watch_mark(oto_watch *w)
     if (w == NULL)
         return;
     pthread_mutex_lock(&w->lock);
-    w->tree_peak = w->worker_peak = w->decoder_peak = NAN;
+    w->tree_peak = w->private_peak = w->worker_peak = w->decoder_peak = NAN;
     pthread_mutex_unlock(&w->lock);
 }
 
@@ -205,6 +209,7 @@ void oto_watch_look(oto_watch *w, oto_watch_view *out)
                                 .worker_private_mb = NAN,
                                 .tree_rss_mb = NAN,
                                 .tree_peak_mb = NAN,
+                                .tree_private_peak_mb = NAN,
                                 .worker_peak_mb = NAN,
                                 .decoder_peak_mb = NAN};
         return;

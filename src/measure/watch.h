@@ -10,7 +10,7 @@ typedef struct {
     double worker_rss_mb, worker_pss_mb,
         worker_private_mb; /* all workers; of others: all processes */
     double tree_rss_mb;
-    double tree_peak_mb, worker_peak_mb,
+    double tree_peak_mb, tree_private_peak_mb, worker_peak_mb,
         decoder_peak_mb; /* since the mark: PSS sum; largest RSS of one */
     int n_roles;
     struct {
