@@ -16,7 +16,7 @@ export OTO_TEST_DATA ?= $(CURDIR)/build/testdata
 OTOLITH := build/release/otolith
 TEST_MODELS := whisper-tiny.en whisper-base fsmn-vad
 
-.PHONY: all release asan deps demo test testdata models serve venv install deb bench peers fmt fuzz clean help
+.PHONY: all release asan deps demo test testdata models serve venv certify install deb bench peers fmt fuzz clean help
 all: release
 
 release asan:
@@ -66,6 +66,10 @@ test:
 	@status=0; for build in release asan; do \
 		ctest --test-dir build/$$build -j $(JOBS) --output-on-failure || status=1; \
 	done; exit $$status
+
+## certify: drive this very program with the stress test and write docs/certificate (an hour)
+certify: release testdata models
+	@scripts/certify.sh $(OTOLITH) docs/certificate whisper-tiny.en whisper-base
 
 ## install: PREFIX=DIR
 install: release
