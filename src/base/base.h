@@ -89,10 +89,14 @@ void oto_log(oto_log_level level, const char *fmt, ...) OTO_PRINTF(2, 3);
 
 /* ---- faults on purpose (fault.c) ---- */
 
-/* True when this call has to fail, with errno set; never in ordinary builds. `what` names the call. */
+/* True when this call has to fail, with errno set; never in ordinary builds. `what` names the call.
+ */
 #ifdef OTO_FAULTS
 bool oto_fault(const char *what, int error);
 void oto_fault_setup(void); /* once, before anything is forked */
+/* Loses memory for good, `times` what OTOLITH_LEAK says of `who` ("worker", "decoder", "gateway").
+ */
+void oto_fault_leak(const char *who, size_t times);
 #else
 static inline bool oto_fault(const char *what, int error)
 {
@@ -102,6 +106,11 @@ static inline bool oto_fault(const char *what, int error)
 }
 static inline void oto_fault_setup(void)
 {
+}
+static inline void oto_fault_leak(const char *who, size_t times)
+{
+    (void)who;
+    (void)times;
 }
 #endif
 
@@ -118,7 +127,8 @@ static inline bool oto_mul_size(size_t a, size_t b, size_t *out)
  */
 
 /* A region with a hard cap. Address space is reserved when it is made, opened as it is used and
- * touched as it is first used, so a generous cap costs nothing. Not thread-safe, and not there in a forked child. */
+ * touched as it is first used, so a generous cap costs nothing. Not thread-safe, and not there in a
+ * forked child. */
 typedef struct oto_arena oto_arena;
 typedef size_t oto_mark;
 
@@ -213,14 +223,14 @@ uint16_t oto_f32_to_bf16(float f); /* round to nearest even; NaN stays NaN */
 /* ---- operating system (os.c) ------------------------------------------------------------------
  */
 
-int64_t oto_now_ms(void);            /* monotonic */
-double oto_now_s(void);              /* monotonic, ns resolution */
-double oto_cpu_s(void);              /* user + system time of this process and its ended children */
-size_t oto_rss_bytes(void);          /* now */
-size_t oto_rss_anon_bytes(void);     /* now, without the pages of files */
-size_t oto_peak_rss_bytes(void);     /* VmHWM of this process */
-size_t oto_data_bytes(void);         /* what RLIMIT_DATA counts: private writable memory */
-int oto_cpu_count(void);             /* affinity ∩ cgroup quota, ≥ 1 */
+int64_t oto_now_ms(void);        /* monotonic */
+double oto_now_s(void);          /* monotonic, ns resolution */
+double oto_cpu_s(void);          /* user + system time of this process and its ended children */
+size_t oto_rss_bytes(void);      /* now */
+size_t oto_rss_anon_bytes(void); /* now, without the pages of files */
+size_t oto_peak_rss_bytes(void); /* VmHWM of this process */
+size_t oto_data_bytes(void);     /* what RLIMIT_DATA counts: private writable memory */
+int oto_cpu_count(void);         /* affinity ∩ cgroup quota, ≥ 1 */
 /* Gives resident pages of programs and libraries back: for a process that will hardly run any. */
 void oto_release_code(void);
 size_t oto_memory_limit_bytes(void); /* min(physical, cgroup limit) */

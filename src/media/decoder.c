@@ -380,6 +380,8 @@ static bool put_samples(decoder *d, int n)
         return true;
     if (!d->told)
         tell_info(d);
+    oto_fault_leak("decoder",
+                   (size_t)((d->samples + n) / OTO_SAMPLE_RATE - d->samples / OTO_SAMPLE_RATE));
     d->samples += n;
     /* Decoders of lossy formats overshoot, and a file of floats may hold anything. */
     for (int i = 0; i < n; i++) {

@@ -240,6 +240,7 @@ bool oto_intake(oto_exchange *x, oto_store *store, oto_order *o, oto_job *job, o
         oto_upload_drop(x->g->o->spool, &x->upload);
     if (!ok)
         return false;
+    oto_fault_leak("gateway", 1);
     snprintf(x->job, sizeof x->job, "%s", job->id);
     oto_board_ring_workers(x->g->board);
     return true;

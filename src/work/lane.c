@@ -408,6 +408,7 @@ void *oto_lane_main(void *arg)
             break;
         pthread_mutex_unlock(&w->lock);
         run_job(l);
+        oto_fault_leak("worker", 1);
         pthread_mutex_lock(&w->lock);
         w->proc->jobs_running[l->index][0] = '\0';
         oto_arena_reset(l->job_arena);
