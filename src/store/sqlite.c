@@ -135,6 +135,9 @@ int oto_sql_fail(oto_store *s, oto_err *e)
     case SQLITE_IOERR:
         if (code == SQLITE_IOERR_FSYNC || code == SQLITE_IOERR_DIR_FSYNC)
             s->sync_failed = true;
+        /* The index of the log is a file of its own, which finds no room first. */
+        else if (code == SQLITE_IOERR_SHMSIZE || sqlite3_system_errno(s->db) == ENOSPC)
+            return oto_fail(e, OTO_E_NO_SPACE, "%s: no space left", s->path);
         return oto_fail(e, OTO_E_IO, "%s: %s (%d)", s->path, text, code);
     default:
         return oto_fail(e, OTO_E_INTERNAL, "%s: %s (%d)", s->path, text, code);
