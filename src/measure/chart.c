@@ -288,7 +288,7 @@ static void put_legend(canvas *v)
 {
     const oto_chart *c = v->c;
     place at = {LEFT, TOP + 8};
-    char mark[8];
+    char mark[24];
 
     for (int i = 0; i < c->n_series; i++)
         if (c->series[i].label != NULL) {
