@@ -82,6 +82,14 @@ static void on_descriptor(gateway *w, int fd)
     }
 }
 
+/* A server may go on in HTTP/1.1 (RFC 9110, 7.8). The library offers no such answer, and looks at
+ * the protocol's name once more afterwards: an empty one is none. Else it would take every path for
+ * a WebSocket, and change to HTTP/2, which does not work (see open_context). */
+static void ignore_upgrade(char *protocol)
+{
+    protocol[0] = '\0';
+}
+
 static int on_event(struct lws *wsi, enum lws_callback_reasons reason, void *user, void *in,
                     size_t len)
 {
@@ -101,6 +109,9 @@ static int on_event(struct lws *wsi, enum lws_callback_reasons reason, void *use
     case LWS_CALLBACK_HTTP_DROP_PROTOCOL:
         if (s != NULL)
             oto_exchange_on_closed(s);
+        return 0;
+    case LWS_CALLBACK_HTTP_CONFIRM_UPGRADE:
+        ignore_upgrade(in);
         return 0;
     case LWS_CALLBACK_RAW_RX_FILE:
         on_descriptor(w, (int)lws_get_socket_fd(wsi));
@@ -132,6 +143,7 @@ static void errand_keep_house(oto_exchange *x, oto_store *store)
     int n = 0;
 
     v.ok = oto_store_stats_get(store, &v.s, &e) == 0;
+    v.has_room = oto_spool_room(o->spool, 0, NULL) == 0;
     snprintf(v.error, sizeof v.error, "%.199s", v.ok ? "" : e.text);
     w->fresh = v;
     oto_arena_reset(w->janitor_arena);
@@ -244,7 +256,7 @@ static int open_context(gateway *w, oto_err *e)
         .uid = (uid_t)-1,
         .options = LWS_SERVER_OPTION_EXPLICIT_VHOSTS,
         .server_string = "otolith",
-        /* HTTP/2 uploads come to a stop in one of four with libwebsockets 4.1. */
+        /* No HTTP/2: the library loses uploads over it, up to 5.0 (docs/dependencies.md). */
         .alpn = "http/1.1",
         .max_http_header_data = 8192,
         .max_http_header_pool = (short)OTO_MIN(o->max_connections + 64, 30000),

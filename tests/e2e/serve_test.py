@@ -147,6 +147,20 @@ def test_malformed_requests_hurt_nobody(server, text):
 
 
 @pytest.mark.quick
+def test_offer_to_upgrade_is_passed_over(server, data):
+    """Java's client asks for h2c with every request; HTTP/1.1 goes on (RFC 9110, 7.8)."""
+    offer = {"Connection": "Upgrade, HTTP2-Settings", "Upgrade": "h2c", "HTTP2-Settings": "AAEAAEAA"}
+    assert server.call("GET", "/health", headers=offer)[0] == 200
+    with open(in_data(data, "en20.wav"), "rb") as f:
+        body, kind = server.form({}, ("audio", "en20.wav", f.read()))
+    status, reply = server.call_json(
+        "POST", "/api/v1/asr/submit", body=body, headers={**offer, "Content-Type": kind}
+    )
+    assert status == 200
+    assert wait_for(server, reply["task_id"])["status"] == "done"
+
+
+@pytest.mark.quick
 def test_chunked_upload(server, data):
     with open(in_data(data, "en20.wav"), "rb") as f:
         body, kind = server.form({"language": "en"}, ("audio", "会议.wav", f.read()))
