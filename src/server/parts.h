@@ -267,7 +267,7 @@ int oto_dechunk_push(oto_dechunk *d, char *p, size_t *n);
 typedef struct {
     int64_t at_ms; /* when it was read */
     oto_store_stats s;
-    bool ok;
+    bool ok, has_room; /* of the store; on the disk */
     char error[200];
 } oto_store_view;
 

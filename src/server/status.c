@@ -40,6 +40,8 @@ static const char *trouble(const oto_gateway *g)
         return "a write to disk failed: nothing is accepted until a restart";
     if (live_workers(g->board) == 0)
         return "no worker is ready";
+    if (!g->view.has_room)
+        return "the disk is full: uploads are refused";
     if (g->o->max_queued > 0 && g->view.s.by_state[OTO_JOB_QUEUED] >= g->o->max_queued)
         return "the queue is full";
     return NULL;

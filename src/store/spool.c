@@ -62,7 +62,7 @@ static int64_t used_bytes(const oto_spool *s)
     return sum;
 }
 
-static int check_space(const oto_spool *s, int64_t bytes, oto_err *e)
+int oto_spool_room(const oto_spool *s, int64_t bytes, oto_err *e)
 {
     struct statvfs v;
 
@@ -85,7 +85,7 @@ int oto_upload_begin(const oto_spool *s, int64_t expected, oto_upload *u, oto_er
     char random[33], path[512];
     int rc;
 
-    if ((rc = check_space(s, OTO_MAX(expected, 0), e)) != 0 ||
+    if ((rc = oto_spool_room(s, OTO_MAX(expected, 0), e)) != 0 ||
         (rc = oto_random_hex(random, 16, e)) != 0)
         return rc;
     *u = (oto_upload){.fd = -1};
@@ -101,7 +101,7 @@ int oto_upload_write(const oto_spool *s, oto_upload *u, const void *p, size_t n,
     int rc;
 
     if (u->bytes / LOOK_EVERY != (u->bytes + (int64_t)n) / LOOK_EVERY &&
-        (rc = check_space(s, 0, e)) != 0)
+        (rc = oto_spool_room(s, 0, e)) != 0)
         return rc;
     while (n > 0) {
         const ssize_t done = oto_fault("write", ENOSPC) ? -1 : write(u->fd, at, n);

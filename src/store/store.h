@@ -271,6 +271,8 @@ int oto_upload_write(const oto_spool *s, oto_upload *u, const void *p, size_t n,
 int oto_upload_keep(const oto_spool *s, oto_upload *u, const char *ext, int64_t now, char name[64],
                     oto_err *e) OTO_CHECK;
 void oto_upload_drop(const oto_spool *s, oto_upload *u); /* deletes what was written */
+/* NO_SPACE when `bytes` more would not fit, or not leave free what is to stay free. */
+int oto_spool_room(const oto_spool *s, int64_t bytes, oto_err *e) OTO_CHECK;
 /* Full path of a kept file; only names the spool made are accepted (no separators). */
 int oto_spool_path(const oto_spool *s, const char *name, char *out, size_t room,
                    oto_err *e) OTO_CHECK;
