@@ -156,6 +156,10 @@ void oto_attention_full(oto_pool *pool, const float *qkv, int t, int n_heads, ot
               .type = type,
               .t = t,
               .n_heads = n_heads};
+    if (type == OTO_I8) {
+        oto_attention_full8(pool, qkv, t, n_heads, scale, out);
+        return;
+    }
     f.mm = &f.impl->mm[type];
     f.group = type == OTO_BF16 ? 2 : 1;
     size_t elem = type == OTO_BF16 ? 2 : 4;
@@ -224,6 +228,13 @@ static void step_task(void *arg, int task, int thread)
     int g = task / s->n_heads, h = task % s->n_heads;
     int lane = s->first[g], lanes = s->first[g + 1] - lane;
     const oto_attn_lane *l = &s->lanes[lane];
+    if (l->kv.type == OTO_I8) {
+        oto_attend8((const char *)l->kv.k + (size_t)h * l->kv.head_stride, l->n_keys,
+                    s->q + (size_t)lane * s->ldq + (size_t)h * OTO_HEAD, s->ldq, lanes, s->scale,
+                    s->out + (size_t)lane * s->ldo + (size_t)h * OTO_HEAD, s->ldo,
+                    oto_pool_scratch(s->pool, thread, NULL));
+        return;
+    }
     size_t elem = l->kv.type == OTO_BF16 ? 2 : 4, head = (size_t)h * l->kv.head_stride * elem;
     size_t ld = odd_lines((size_t)l->n_keys * sizeof(float)) / sizeof(float);
     float *p = oto_pool_scratch(s->pool, thread, NULL);

@@ -405,6 +405,33 @@ static float exp_row_bf16(const float *s, int n, int n_pad, void *a)
     return exp_row(true, s, n, n_pad, a);
 }
 
+static float exp_row_i8(const float *s, int n, int n_pad, void *a)
+{
+    uint8_t *high = a, *low = high + n_pad;
+    const __m256 most = _mm256_set1_ps(row_max(s, n));
+    __m256i sum = _mm256_setzero_si256();
+
+    for (int i = 0; i < n_pad; i += 8) {
+        const __m256i lanes = first8(OTO_MAX(n - i, 0));
+        const __m256 y = exp8(_mm256_sub_ps(load(s + i, lanes), most));
+        const __m256i q =
+            _mm256_and_si256(_mm256_cvtps_epi32(_mm256_mul_ps(y, _mm256_set1_ps(16383))), lanes);
+        const __m256i h = _mm256_srli_epi32(q, 7), l = _mm256_and_si256(q, _mm256_set1_epi32(127));
+        const __m256i words = _mm256_permute4x64_epi64(_mm256_packus_epi32(h, l), 0xd8);
+        const __m128i bytes =
+            _mm_packus_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
+        const int64_t two[2] = {_mm_cvtsi128_si64(bytes), _mm_extract_epi64(bytes, 1)};
+
+        sum = _mm256_add_epi32(sum, q);
+        memcpy(high + i, &two[0], (size_t)OTO_MIN(8, n_pad - i));
+        memcpy(low + i, &two[1], (size_t)OTO_MIN(8, n_pad - i));
+    }
+    const __m128i four =
+        _mm_add_epi32(_mm256_castsi256_si128(sum), _mm256_extracti128_si256(sum, 1));
+    const __m128i pair = _mm_add_epi32(four, _mm_shuffle_epi32(four, 0x4e));
+    return (float)_mm_cvtsi128_si32(_mm_add_epi32(pair, _mm_shuffle_epi32(pair, 0xb1)));
+}
+
 static void layer_norm(const float *x, const float *gamma, const float *beta, float eps, int n,
                        float *y)
 {
@@ -624,7 +651,12 @@ static const oto_kernels_impl impl = {
             .prepare = prepare_bf16,
             .tile = bf16_tile,
             .exp_row = exp_row_bf16},
-           {.mr = MR, .np = 1, .a_bytes = 1, .prepare = prepare_i8, .tile = i8_tile}},
+           {.mr = MR,
+            .np = 1,
+            .a_bytes = 1,
+            .prepare = prepare_i8,
+            .tile = i8_tile,
+            .exp_row = exp_row_i8}},
     .finish = finish,
     .layer_norm = layer_norm,
     .to_bf16 = to_bf16,

@@ -461,6 +461,24 @@ BF16 static float exp_row_bf16(const float *s, int n, int n_pad, void *a)
     return _mm512_reduce_add_ps(_mm512_add_ps(sum, sum2));
 }
 
+static float exp_row_i8(const float *s, int n, int n_pad, void *a)
+{
+    uint8_t *high = a, *low = high + n_pad;
+    const __m512 most = _mm512_set1_ps(row_max(s, n));
+    __m512i sum = _mm512_setzero_si512();
+    for (int i = 0; i < n_pad; i += 16) {
+        __m512 y =
+            exp16(_mm512_sub_ps(_mm512_maskz_loadu_ps(first16(OTO_MAX(n - i, 0)), s + i), most));
+        __m512i q = _mm512_maskz_cvtps_epi32(first16(OTO_MAX(n - i, 0)),
+                                             _mm512_mul_ps(y, _mm512_set1_ps(16383)));
+        sum = _mm512_add_epi32(sum, q);
+        _mm512_mask_cvtepi32_storeu_epi8(high + i, first16(n_pad - i), _mm512_srli_epi32(q, 7));
+        _mm512_mask_cvtepi32_storeu_epi8(low + i, first16(n_pad - i),
+                                         _mm512_and_si512(q, _mm512_set1_epi32(127)));
+    }
+    return (float)_mm512_reduce_add_epi32(sum);
+}
+
 static void layer_norm(const float *x, const float *gamma, const float *beta, float eps, int n,
                        float *y)
 {
@@ -710,7 +728,8 @@ static float logsumexp_f32(const float *x, int n)
     }
 #define I8_MM                                                                                      \
     {                                                                                              \
-        .mr = 12, .np = 4, .a_bytes = 1, .zero = 128, .prepare = prepare_i8, .tile = i8_tile       \
+        .mr = 12, .np = 4, .a_bytes = 1, .zero = 128, .prepare = prepare_i8, .tile = i8_tile,      \
+        .exp_row = exp_row_i8                                                                      \
     }
 #define COMMON                                                                                     \
     .finish = finish, .layer_norm = layer_norm, .to_bf16 = to_bf16, .scale = scale_row,            \

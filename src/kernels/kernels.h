@@ -66,7 +66,7 @@ int oto_pool_threads(const oto_pool *p);
  * done. */
 void oto_pool_run(oto_pool *p, int n_tasks, void (*fn)(void *arg, int task, int thread), void *arg);
 void *oto_pool_scratch(oto_pool *p, int thread, size_t *n_bytes);
-#define OTO_POOL_SCRATCH_BYTES ((size_t)4 << 20) /* what gemm.c and attention.c need at most */
+#define OTO_POOL_SCRATCH_BYTES ((size_t)4 << 20) /* what products and attention need at most */
 
 /* ---- products (gemm.c)
  * --------------------------------------------------------------------------- */
@@ -122,9 +122,9 @@ void oto_softmax(oto_pool *pool, float *x, size_t ldx, int m, int n);
 /* ---- attention (attention.c)
  * ---------------------------------------------------------------------- */
 
-/* Keys and values as attention reads them: element type F32 or BF16 (F16 not needed). head size d
- * = 64. Stored by head: k[h][t][64], v[h][t][64]; `head_stride` elements from one head to the next.
- */
+/* Keys and values as attention reads them; head size d = 64. F32 and BF16 are stored by head:
+ * k[h][t][64], v[h][t][64]; `head_stride` elements from one head to the next. I8: k is what
+ * oto_kv8_pack made, head_stride is oto_kv8_bytes, v is not used; for cross-attention alone. */
 typedef struct {
     oto_dtype type;
     const void *k, *v;
@@ -133,7 +133,8 @@ typedef struct {
 
 /* Self-attention of an encoder: out[t][h*64..] = softmax(q kᵀ * scale) v for all heads, no mask.
  * qkv [t][3*h*64] f32: rows q, k, v. Blocked, no score matrix in memory. type BF16: operands
- * rounded to bf16, sums f32. Parallel over heads and blocks of queries. */
+ * rounded to bf16, sums f32; I8: as oto_kv8_pack says. Parallel over heads and blocks of queries.
+ */
 void oto_attention_full(oto_pool *pool, const float *qkv, int t, int n_heads, oto_dtype type,
                         float scale, float *out);
 
@@ -141,6 +142,16 @@ void oto_attention_full(oto_pool *pool, const float *qkv, int t, int n_heads, ot
  * the given type. */
 void oto_kv_store(oto_dtype type, const float *x, size_t ldx, int t, int n_heads, void *dst,
                   size_t head_stride, int t0);
+
+/* Keys and values k, v [t][n_heads*64] (rows ld floats apart) packed in 8 bits, one head after the
+ * other, oto_kv8_bytes(t) each, dst aligned to 64 bytes. K less its mean over t, symmetric, a scale
+ * for each key; V symmetric, a scale for each channel. Attention over them quantises queries to 8
+ * bits and weights to 14; its sums are exact integers. */
+size_t oto_kv8_bytes(int t);
+void oto_kv8_pack(oto_pool *pool, const float *k, const float *v, size_t ld, int t, int n_heads,
+                  void *dst);
+/* The first n of a head's t keys, less their mean, → out [n][64]. */
+void oto_kv8_keys(const void *head, int t, int n, float *out);
 
 /* One decoding step: for each lane i, out[i][h*64..] = softmax(q_i K_iᵀ * scale) V_i over n_keys(i)
  * keys. Cross-attention: lanes of one window share kv (row = NULL). Lanes with the same kv pointers

@@ -29,7 +29,9 @@ typedef struct {
     void (*tile)(int m, int np, int groups, const void *a, size_t lda, const void *w, size_t ldw,
                  void *c, size_t ldc);
     /* Softmax numerators as a prepared row: a[i] = exp(s[i] - max s), i < n, then zeros up to n_pad
-     * (a multiple of the group); returns their sum. F32: a may be s. Not for I8. */
+     * (a multiple of the group); returns their sum. F32: a may be s. I8: in 14 bits, the upper 7 in
+     * n_pad bytes and the lower 7 in the n_pad after them, neither with `zero`; the sum is theirs,
+     * 16383 for a weight of 1. */
     float (*exp_row)(const float *s, int n, int n_pad, void *a);
 } oto_mm;
 
@@ -65,6 +67,14 @@ typedef struct oto_kernels_impl {
     void (*values[2])(const float *p, size_t ldp, int lanes, const void *v, const int16_t *row,
                       size_t lane_stride, int n_keys, float *out);
 } oto_kernels_impl;
+
+/* attention8.c: softmax(q kᵀ * scale) v for m ≤ OTO_MR_MAX queries [m][64], rows ldq apart, over
+ * one head of oto_kv8_pack. work: oto_attend8_bytes(t, m), aligned to 64 bytes. */
+size_t oto_attend8_bytes(int t, int m);
+void oto_attend8(const void *head, int t, const float *q, size_t ldq, int m, float scale,
+                 float *out, size_t ldo, void *work);
+void oto_attention_full8(oto_pool *pool, const float *qkv, int t, int n_heads, float scale,
+                         float *out);
 
 /* GELU: x Φ(x) = max(x, 0) - f(|x|) with f(z) = z/2 erfc(z/√2) on [0, 5.5] in 16 pieces around
  * multiples of 5.5/15.5, each a polynomial of degree 4 (Chebyshev nodes) in the distance from its

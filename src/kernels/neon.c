@@ -322,6 +322,26 @@ static float exp_row_bf16(const float *s, int n, int n_pad, void *a)
     return exp_row(true, s, n, n_pad, a);
 }
 
+static float exp_row_i8(const float *s, int n, int n_pad, void *a)
+{
+    uint8_t *high = a, *low = high + n_pad;
+    const float32x4_t most = vdupq_n_f32(row_max(s, n));
+    uint32x4_t sum = vdupq_n_u32(0);
+
+    for (int i = 0; i < n_pad; i += 4) { /* a multiple of 4 */
+        const float32x4_t y = exp4(vsubq_f32(load(s + i, n - i), most));
+        const uint32x4_t q = vcvtnq_u32_f32(keep(vmulq_n_f32(y, 16383), first4(OTO_MAX(n - i, 0))));
+        const uint16x8_t words =
+            vcombine_u16(vmovn_u32(vshrq_n_u32(q, 7)), vmovn_u32(vandq_u32(q, vdupq_n_u32(127))));
+        const uint32x2_t bytes = vreinterpret_u32_u8(vmovn_u16(words));
+
+        sum = vaddq_u32(sum, q);
+        vst1_lane_u32((uint32_t *)(void *)(high + i), bytes, 0);
+        vst1_lane_u32((uint32_t *)(void *)(low + i), bytes, 1);
+    }
+    return (float)vaddvq_u32(sum);
+}
+
 static void layer_norm(const float *x, const float *gamma, const float *beta, float eps, int n,
                        float *y)
 {
@@ -507,7 +527,12 @@ static const oto_kernels_impl impl = {
             .prepare = prepare_bf16,
             .tile = bf16_tile,
             .exp_row = exp_row_bf16},
-           {.mr = MR, .np = 1, .a_bytes = 1, .prepare = prepare_i8, .tile = i8_tile}},
+           {.mr = MR,
+            .np = 1,
+            .a_bytes = 1,
+            .prepare = prepare_i8,
+            .tile = i8_tile,
+            .exp_row = exp_row_i8}},
     .finish = finish,
     .layer_norm = layer_norm,
     .to_bf16 = to_bf16,

@@ -171,6 +171,21 @@ static float exp_row_bf16(const float *s, int n, int n_pad, void *a)
     return sum;
 }
 
+static float exp_row_i8(const float *s, int n, int n_pad, void *a)
+{
+    uint8_t *high = a, *low = high + n_pad;
+    float most = row_max(s, n);
+    int sum = 0;
+    memset(high, 0, 2 * (size_t)n_pad);
+    for (int i = 0; i < n; i++) {
+        int q = (int)rintf(expf(s[i] - most) * 16383);
+        sum += q;
+        high[i] = (uint8_t)(q >> 7);
+        low[i] = (uint8_t)(q & 127);
+    }
+    return (float)sum;
+}
+
 static void layer_norm(const float *x, const float *gamma, const float *beta, float eps, int n,
                        float *y)
 {
@@ -300,7 +315,12 @@ static const oto_kernels_impl impl = {
             .prepare = prepare_bf16,
             .tile = tile_bf16,
             .exp_row = exp_row_bf16},
-           {.mr = MR, .np = 1, .a_bytes = 1, .prepare = prepare_i8, .tile = tile_i8}},
+           {.mr = MR,
+            .np = 1,
+            .a_bytes = 1,
+            .prepare = prepare_i8,
+            .tile = tile_i8,
+            .exp_row = exp_row_i8}},
     .finish = finish,
     .layer_norm = layer_norm,
     .to_bf16 = to_bf16,

@@ -9,7 +9,8 @@
  *   L × { self-attention; cross-attention; feed-forward, as above } → norm → x · embeddingᵀ
  *
  * Both use one set of activations. The caches:
- *   cross  [layer][window][k, v][head][1500][64]
+ *   cross  [layer][window][k, v][head][1500][64]; beside int8 products in 8 bits:
+ *          [layer][window][head] of oto_kv8_pack
  *   self   [layer][k, v][lane][head][448][64]
  * Where lanes share a past (beams, and all hypotheses of a window share its prompt), it lies in one
  * lane's cache and the others refer to it: from[lane][pos] is the lane that holds position pos. A
@@ -38,7 +39,8 @@ struct oto_whisper_state {
     float *big;            /* [max_rows][4W]: qkv, keys and values, or the feed-forward's inside */
     float *logits;         /* [max_wanted][n_vocab] */
     char *cross, *self;    /* see above */
-    size_t elem;           /* bytes of an element of these */
+    size_t elem;           /* bytes of an element of `self` */
+    size_t cross_head;     /* bytes of a head of `cross`: keys and values in 8 bits; else 0 */
     int16_t *from;         /* [max_lanes][CTX] */
     int16_t *moved;        /* [max_lanes][CTX], while lanes move */
     int *window;           /* [max_lanes]; -1: never used */
@@ -65,12 +67,20 @@ static size_t self_elems(const oto_whisper *m)
     return (size_t)CTX * (size_t)m->dims.width;
 }
 
+/* Keys and values of a window in one layer. */
+static size_t cross_bytes(const oto_whisper_state *s)
+{
+    return s->cross_head > 0 ? s->cross_head * (size_t)s->m->dims.n_heads
+                             : 2 * cross_elems(s->m) * s->elem;
+}
+
 /* What a state needs; its counts are set. */
 static void list_pieces(oto_whisper_state *s, piece p[PIECES])
 {
     const oto_whisper *m = s->m;
     const size_t width = (size_t)m->dims.width, rows = (size_t)s->max_rows;
     const size_t kv = 2 * (size_t)m->dims.n_layers_dec * s->elem;
+    const size_t layers = (size_t)m->dims.n_layers_dec;
     const size_t lanes = (size_t)s->max_lanes;
     int i = 0;
     p[i++] = (piece){&s->x, rows * width, sizeof *s->x};
@@ -78,7 +88,7 @@ static void list_pieces(oto_whisper_state *s, piece p[PIECES])
     p[i++] = (piece){&s->big, 4 * rows * width, sizeof *s->big};
     p[i++] =
         (piece){&s->logits, (size_t)s->max_wanted * (size_t)m->dims.n_vocab, sizeof *s->logits};
-    p[i++] = (piece){&s->cross, (size_t)s->max_windows * cross_elems(m), kv};
+    p[i++] = (piece){&s->cross, (size_t)s->max_windows * layers, cross_bytes(s)};
     p[i++] = (piece){&s->self, lanes * self_elems(m), kv};
     p[i++] = (piece){&s->from, lanes * CTX, sizeof *s->from};
     p[i++] = (piece){&s->moved, lanes * CTX, sizeof *s->moved};
@@ -97,6 +107,7 @@ static oto_whisper_state counts_of(const oto_whisper *m, int max_windows, int ma
         .max_rows = OTO_MAX(FRAMES, max_lanes), /* what the encoder needs serves the decoder */
         .max_wanted = OTO_MAX(max_lanes, 2 * max_windows),
         .elem = m->kv_type == OTO_BF16 ? 2 : 4,
+        .cross_head = m->dims.compute == OTO_COMPUTE_I8 ? oto_kv8_bytes(FRAMES) : 0,
     };
 }
 
@@ -173,11 +184,11 @@ static void feed_forward(oto_whisper_state *s, const whisper_layer *l, int n)
 
 /* ---- encoder ---- */
 
-/* Keys (kv = 0) or values of a window. */
+/* Keys (kv = 0) or values of a window; in 8 bits both are one. */
 static char *cross_at(const oto_whisper_state *s, int layer, int window, int kv)
 {
-    const size_t i = ((size_t)layer * (size_t)s->max_windows + (size_t)window) * 2 + (size_t)kv;
-    return s->cross + i * cross_elems(s->m) * s->elem;
+    const size_t i = (size_t)layer * (size_t)s->max_windows + (size_t)window;
+    return s->cross + i * cross_bytes(s) + (size_t)kv * cross_elems(s->m) * s->elem;
 }
 
 typedef struct {
@@ -197,6 +208,25 @@ static void keep_task(void *arg, int task, int thread)
     oto_kv_store(s->m->kv_type, s->big + (size_t)t0 * 2 * width + (size_t)kv * width, 2 * width, n,
                  s->m->dims.n_heads, cross_at(s, j->layer, j->window, kv), (size_t)FRAMES * HEAD,
                  t0);
+}
+
+static oto_dtype attention_type(const oto_whisper *m)
+{
+    return m->dims.compute == OTO_COMPUTE_I8     ? OTO_I8
+           : m->dims.compute == OTO_COMPUTE_BF16 ? OTO_BF16
+                                                 : OTO_F32;
+}
+
+/* Keeps the keys and values in `big`. */
+static void keep_cross(oto_whisper_state *s, int layer, int window)
+{
+    const size_t width = (size_t)s->m->dims.width;
+    keep j = {.s = s, .layer = layer, .window = window};
+    if (s->cross_head > 0)
+        oto_kv8_pack(s->pool, s->big, s->big + width, 2 * width, FRAMES, s->m->dims.n_heads,
+                     cross_at(s, layer, window, 0));
+    else
+        oto_pool_run(s->pool, 2 * ((FRAMES + KEEP_ROWS - 1) / KEEP_ROWS), keep_task, &j);
 }
 
 void oto_whisper_encode(oto_whisper_state *s, int window, const float *mel)
@@ -224,18 +254,15 @@ void oto_whisper_encode(oto_whisper_state *s, int window, const float *mel)
         const whisper_layer *l = &m->enc[i];
         norm(s, &l->ln1, FRAMES);
         linear(s, &l->qkv, s->h, FRAMES, OTO_ACT_NONE, NULL, s->big);
-        /* f32 also beside int8 products: where bf16 has no fast instruction it costs no more, and
-         * its rounding shows in the words. */
-        oto_attention_full(s->pool, s->big, FRAMES, m->dims.n_heads,
-                           m->dims.compute == OTO_COMPUTE_BF16 ? OTO_BF16 : OTO_F32, SCALE, s->h);
+        oto_attention_full(s->pool, s->big, FRAMES, m->dims.n_heads, attention_type(m), SCALE,
+                           s->h);
         linear(s, &l->out, s->h, FRAMES, OTO_ACT_NONE, s->x, s->x);
         feed_forward(s, l, FRAMES);
     }
     norm(s, &m->enc_ln, FRAMES);
     for (int i = 0; i < m->dims.n_layers_dec; i++) {
-        keep j = {.s = s, .layer = i, .window = window};
         linear(s, &m->dec[i].kv, s->h, FRAMES, OTO_ACT_NONE, NULL, s->big);
-        oto_pool_run(s->pool, 2 * ((FRAMES + KEEP_ROWS - 1) / KEEP_ROWS), keep_task, &j);
+        keep_cross(s, i, window);
     }
 }
 
@@ -345,6 +372,9 @@ static void self_attention(oto_whisper_state *s, int layer, const oto_whisper_ro
 
 static oto_kv cross_kv(const oto_whisper_state *s, int layer, int window)
 {
+    if (s->cross_head > 0)
+        return (oto_kv){
+            .type = OTO_I8, .k = cross_at(s, layer, window, 0), .head_stride = s->cross_head};
     return (oto_kv){.type = s->m->kv_type,
                     .k = cross_at(s, layer, window, 0),
                     .v = cross_at(s, layer, window, 1),
@@ -405,6 +435,20 @@ static float bf16_at(const void *p, size_t i)
     return oto_bf16_to_f32(((const uint16_t *)p)[i]);
 }
 
+/* Keys of one head, scaled; in 8 bits they are without their mean, which softmax does not see. */
+static void head_keys(const oto_whisper_state *s, const char *cross, int head, int n, float *keys)
+{
+    const char *k = cross + (size_t)head * FRAMES * HEAD * s->elem;
+    const size_t elems = (size_t)n * HEAD;
+    if (s->cross_head > 0)
+        oto_kv8_keys(cross + (size_t)head * s->cross_head, FRAMES, n, keys);
+    else
+        for (size_t i = 0; i < elems; i++)
+            keys[i] = s->elem == 2 ? bf16_at(k, i) : ((const float *)k)[i];
+    for (size_t i = 0; i < elems; i++)
+        keys[i] *= SCALE;
+}
+
 /* weights [n][n_frames] of one head: a product of the queries, in `big`, with the keys packed like
  * a matrix. Behind the queries there is room for the keys as f32 and as packed: at most 448 rows of
  * the 1500 × 4 are taken. */
@@ -412,10 +456,8 @@ static void head_weights(oto_whisper_state *s, int layer, int window, int head, 
                          float *weights)
 {
     const size_t width = (size_t)s->m->dims.width;
-    const char *k = cross_at(s, layer, window, 0) + (size_t)head * FRAMES * HEAD * s->elem;
     float *keys = s->big + CTX * width, *packed = keys + (size_t)FRAMES * HEAD;
-    for (size_t i = 0; i < (size_t)n_frames * HEAD; i++)
-        keys[i] = SCALE * (s->elem == 2 ? bf16_at(k, i) : ((const float *)k)[i]);
+    head_keys(s, cross_at(s, layer, window, 0), head, n_frames, keys);
     oto_pack(OTO_F32, keys, n_frames, HEAD, HEAD, packed, NULL, NULL);
     const oto_mat w = {.type = OTO_F32, .n = n_frames, .k = HEAD, .data = packed};
     oto_linear_run(s->pool, &(oto_linear){.w = &w,

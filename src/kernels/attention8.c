@@ -1,0 +1,319 @@
+/* Attention over keys and values in 8 bits, for an encoder's frames and a decoder's windows.
+ *
+ * Both products are tiles of gemm.c's kind on exact integers, so that results depend neither on the
+ * batch nor, but for exp, on the instruction set:
+ *
+ *   scores = q Kᵀ   K packed like a matrix of t outputs, a scale for each key. First the mean of
+ * all keys is taken away: that moves all scores of a query alike, which softmax does not see, and
+ * leaves the bytes to what tells keys from one another (SageAttention, arXiv:2410.02367,
+ * section 4.2). out = P V       Vᵀ packed like a matrix of 64 outputs, a scale for each channel. P,
+ * from 0 to 1, has 14 bits, 7 in each of two rows of bytes: in 8 bits the many small weights of a
+ * head that looks everywhere would all be nothing.
+ *
+ * A head in memory: K | V | scales of K | sums of K | scales of V. */
+#include "kernels/kernels_impl.h"
+
+#include <math.h>
+#include <string.h>
+
+#define CHANNELS (OTO_HEAD / OTO_PANEL) /* panels of V */
+
+typedef struct {
+    int t, t_pad, panels; /* keys; up to a multiple of 4; panels of K */
+    char *k, *v;
+    float *k_scale, *v_scale;
+    int32_t *k_sum;
+} head8;
+
+static size_t lines(size_t bytes)
+{
+    return (bytes + 63) / 64 * 64;
+}
+
+static head8 head_of(const void *base, int t)
+{
+    head8 h = {.t = t, .t_pad = (t + 3) / 4 * 4, .panels = (t + OTO_PANEL - 1) / OTO_PANEL};
+    const size_t keys = (size_t)h.panels * OTO_PANEL;
+
+    h.k = (char *)base;
+    h.v = h.k + keys * OTO_HEAD;
+    h.k_scale = (float *)(void *)(h.v + lines((size_t)h.t_pad * OTO_HEAD));
+    h.k_sum = (int32_t *)(h.k_scale + keys);
+    h.v_scale = (float *)(h.k_sum + keys);
+    return h;
+}
+
+size_t oto_kv8_bytes(int t)
+{
+    const size_t keys = ((size_t)t + OTO_PANEL - 1) / OTO_PANEL * OTO_PANEL;
+
+    return keys * (OTO_HEAD + sizeof(float) + sizeof(int32_t)) +
+           lines(((size_t)t + 3) / 4 * 4 * OTO_HEAD) + OTO_HEAD * sizeof(float);
+}
+
+/* ---- packing ---- */
+
+typedef struct {
+    const oto_kernels_impl *impl;
+    const float *k, *v;
+    size_t ld, stride;
+    int t;
+    char *dst;
+} pack8;
+
+static void pack_keys(const pack8 *p, const float *k, const head8 *h)
+{
+    const oto_mm *mm = &p->impl->mm[OTO_I8];
+    float mean[OTO_HEAD] = {0}, row[OTO_HEAD];
+    int8_t q[OTO_HEAD];
+
+    for (int t = 0; t < h->t; t++)
+        for (int i = 0; i < OTO_HEAD; i++)
+            mean[i] += k[(size_t)t * p->ld + (size_t)i];
+    for (int i = 0; i < OTO_HEAD; i++)
+        mean[i] /= (float)h->t;
+    for (int t = 0; t < h->panels * OTO_PANEL; t++) {
+        char *column =
+            h->k + ((size_t)(t / OTO_PANEL) * OTO_HEAD * OTO_PANEL) + (size_t)(t % OTO_PANEL) * 4;
+        int32_t sum = 0;
+
+        for (int i = 0; i < OTO_HEAD; i++)
+            row[i] = t < h->t ? k[(size_t)t * p->ld + (size_t)i] - mean[i] : 0;
+        h->k_scale[t] = mm->prepare(row, OTO_HEAD, q);
+        for (int i = 0; i < OTO_HEAD; i++) {
+            q[i] = (int8_t)(q[i] - mm->zero);
+            sum += q[i];
+        }
+        for (int i = 0; i < OTO_HEAD; i += 4)
+            memcpy(column + (size_t)i * OTO_PANEL, q + i, 4);
+        h->k_sum[t] = sum;
+    }
+}
+
+/* Four rows of values into the panels. Adding 1.5 * 2^23 rounds to the nearest integer, in the low
+ * bits. */
+static void pack_four(const float *const row[4], const float by[OTO_HEAD], char *v, size_t panel)
+{
+    uint32_t word[OTO_HEAD];
+
+    for (int i = 0; i < OTO_HEAD; i++)
+        word[i] = 0;
+    for (int r = 0; r < 4; r++) {
+        float f[OTO_HEAD];
+        uint32_t bits[OTO_HEAD];
+
+        if (row[r] == NULL)
+            continue;
+        for (int i = 0; i < OTO_HEAD; i++)
+            f[i] = row[r][i] * by[i] + 12582912.0f;
+        memcpy(bits, f, sizeof bits);
+        for (int i = 0; i < OTO_HEAD; i++)
+            word[i] |= (bits[i] & 255) << 8 * r;
+    }
+    for (int c = 0; c < CHANNELS; c++)
+        memcpy(v + panel * (size_t)c, word + c * OTO_PANEL, OTO_PANEL * sizeof *word);
+}
+
+static void pack_values(const pack8 *p, const float *v, const head8 *h)
+{
+    const size_t panel = (size_t)h->t_pad * OTO_PANEL;
+    float most[OTO_HEAD] = {0}, by[OTO_HEAD];
+
+    for (int t = 0; t < h->t; t++)
+        for (int i = 0; i < OTO_HEAD; i++) {
+            const float x = fabsf(v[(size_t)t * p->ld + (size_t)i]);
+            most[i] = x > most[i] ? x : most[i];
+        }
+    for (int i = 0; i < OTO_HEAD; i++) {
+        const bool any = most[i] > 1e-30f;
+        h->v_scale[i] = any ? most[i] / 127 : 0;
+        by[i] = any ? 127 / most[i] : 0;
+    }
+    for (int t = 0; t < h->t_pad; t += 4) {
+        const float *row[4];
+
+        for (int r = 0; r < 4; r++)
+            row[r] = t + r < h->t ? v + (size_t)(t + r) * p->ld : NULL;
+        pack_four(row, by, h->v + (size_t)t * OTO_PANEL, panel);
+    }
+}
+
+static void pack_task(void *arg, int task, int thread)
+{
+    const pack8 *p = arg;
+    const size_t i = (size_t)(task / 2);
+    const head8 h = head_of(p->dst + i * p->stride, p->t);
+
+    (void)thread;
+    if (task % 2 == 0)
+        pack_keys(p, p->k + i * OTO_HEAD, &h);
+    else
+        pack_values(p, p->v + i * OTO_HEAD, &h);
+}
+
+void oto_kv8_pack(oto_pool *pool, const float *k, const float *v, size_t ld, int t, int n_heads,
+                  void *dst)
+{
+    pack8 p = {.impl = oto_k()->impl,
+               .k = k,
+               .v = v,
+               .ld = ld,
+               .stride = oto_kv8_bytes(t),
+               .t = t,
+               .dst = dst};
+
+    oto_pool_run(pool, 2 * n_heads, pack_task, &p);
+}
+
+void oto_kv8_keys(const void *head, int t, int n, float *out)
+{
+    const head8 h = head_of(head, t);
+
+    for (int i = 0; i < n; i++) {
+        const int8_t *column = (const int8_t *)h.k +
+                               (size_t)(i / OTO_PANEL) * OTO_HEAD * OTO_PANEL +
+                               (size_t)(i % OTO_PANEL) * 4;
+        for (int c = 0; c < OTO_HEAD; c++)
+            out[(size_t)i * OTO_HEAD + (size_t)c] =
+                h.k_scale[i] * (float)column[c / 4 * 4 * OTO_PANEL + c % 4];
+    }
+}
+
+/* ---- attending ---- */
+
+#define Q_BYTES (OTO_HEAD + 64)
+
+static size_t ld_scores(int t)
+{
+    return (((size_t)t * sizeof(float) + 63) / 64 | 1) * 64 / sizeof(float);
+}
+
+size_t oto_attend8_bytes(int t, int m)
+{
+    return (size_t)m * (Q_BYTES + ld_scores(t) * sizeof(float) + 2 * (size_t)((t + 3) / 4 * 4)) +
+           64;
+}
+
+static void find_scores(const oto_kernels_impl *impl, const head8 *h, const char *q,
+                        const float *q_scale, int m, float *s, size_t lds)
+{
+    const oto_mm *mm = &impl->mm[OTO_I8];
+    _Alignas(64) int32_t c[OTO_MR_MAX * OTO_NP_MAX * OTO_PANEL];
+
+    for (int p = 0, np; p < h->panels; p += np) {
+        const int first = p * OTO_PANEL;
+
+        np = OTO_MIN(mm->np, h->panels - p);
+        for (int i = 0, n; i < m; i += n) {
+            n = OTO_MIN(mm->mr, m - i);
+            const oto_finish f = {.w_scale = h->k_scale + first,
+                                  .row_sum = h->k_sum + first,
+                                  .x_scale = q_scale + i,
+                                  .zero = mm->zero,
+                                  .y = s + (size_t)i * lds + first,
+                                  .ldy = lds};
+            mm->tile(n, np, OTO_HEAD / 4, q + (size_t)i * Q_BYTES, Q_BYTES,
+                     h->k + (size_t)first * OTO_HEAD, (size_t)OTO_HEAD * OTO_PANEL, c,
+                     (size_t)np * OTO_PANEL);
+            impl->finish(&f, c, np * OTO_PANEL, n, OTO_MIN(np * OTO_PANEL, h->t - first));
+        }
+    }
+}
+
+/* sums [2m][64] of the rows of P. */
+static void add_values(const oto_mm *mm, const head8 *h, const char *p, int m, int32_t *sums)
+{
+    const size_t ld = (size_t)h->t_pad;
+    const int rows = 2 * m, tiles = (rows + mm->mr - 1) / mm->mr;
+
+    for (int i = 0; i < tiles; i++) {
+        const int at = rows * i / tiles, n = rows * (i + 1) / tiles - at;
+
+        for (int c = 0; c < CHANNELS; c += mm->np)
+            mm->tile(n, mm->np, h->t_pad / 4, p + (size_t)at * ld, ld,
+                     h->v + ld * OTO_PANEL * (size_t)c, ld * OTO_PANEL,
+                     sums + at * OTO_HEAD + c * OTO_PANEL, OTO_HEAD);
+    }
+}
+
+void oto_attend8(const void *head, int t, const float *q, size_t ldq, int m, float scale,
+                 float *out, size_t ldo, void *work)
+{
+    const oto_kernels_impl *impl = oto_k()->impl;
+    const oto_mm *mm = &impl->mm[OTO_I8];
+    const head8 h = head_of(head, t);
+    const size_t lds = ld_scores(t);
+    char *qa = work;
+    float *s = (float *)(void *)(qa + (size_t)m * Q_BYTES);
+    char *p = (char *)(s + lds * (size_t)m);
+    _Alignas(64) int32_t sums[2 * OTO_MR_MAX * OTO_HEAD];
+    _Alignas(64) float row[OTO_HEAD];
+    float q_scale[OTO_MR_MAX], total[OTO_MR_MAX];
+
+    for (int i = 0; i < m; i++) {
+        impl->scale(q + (size_t)i * ldq, OTO_HEAD, scale, row);
+        q_scale[i] = mm->prepare(row, OTO_HEAD, qa + (size_t)i * Q_BYTES);
+    }
+    find_scores(impl, &h, qa, q_scale, m, s, lds);
+    for (int i = 0; i < m; i++)
+        total[i] =
+            mm->exp_row(s + (size_t)i * lds, t, h.t_pad, p + 2 * (size_t)i * (size_t)h.t_pad);
+    add_values(mm, &h, p, m, sums);
+    for (int i = 0; i < m; i++) {
+        const int32_t *high = sums + (size_t)i * 2 * OTO_HEAD, *low = high + OTO_HEAD;
+
+        for (int j = 0; j < OTO_HEAD; j++)
+            row[j] = (128.0f * (float)high[j] + (float)low[j]) * h.v_scale[j];
+        impl->scale(row, OTO_HEAD, 1 / total[i], out + (size_t)i * ldo);
+    }
+}
+
+/* ---- an encoder ---- */
+
+typedef struct {
+    oto_pool *pool;
+    const float *qkv;
+    float *out, scale;
+    int t, n_heads, first_head, block, blocks;
+    const char *heads; /* packed, from first_head on */
+} full8;
+
+static void full_task(void *arg, int task, int thread)
+{
+    const full8 *f = arg;
+    const int i = task / f->blocks, row = task % f->blocks * f->block;
+    const size_t width = (size_t)f->n_heads * OTO_HEAD;
+    const size_t column = (size_t)(f->first_head + i) * OTO_HEAD;
+
+    oto_attend8(f->heads + oto_kv8_bytes(f->t) * (size_t)i, f->t,
+                f->qkv + (size_t)row * 3 * width + column, 3 * width, OTO_MIN(f->block, f->t - row),
+                f->scale, f->out + (size_t)row * width + column, width,
+                oto_pool_scratch(f->pool, thread, NULL));
+}
+
+/* Heads are packed behind the work space of the first thread, as many at a time as fit. */
+void oto_attention_full8(oto_pool *pool, const float *qkv, int t, int n_heads, float scale,
+                         float *out)
+{
+    full8 f = {.pool = pool,
+               .qkv = qkv,
+               .out = out,
+               .scale = scale,
+               .t = t,
+               .n_heads = n_heads,
+               .block = oto_k()->impl->mm[OTO_I8].mr};
+    const size_t width = (size_t)n_heads * OTO_HEAD, work = lines(oto_attend8_bytes(t, f.block));
+    size_t scratch;
+    char *heads = (char *)oto_pool_scratch(pool, 0, &scratch) + work;
+    const int round = (int)((scratch - work) / oto_kv8_bytes(t));
+
+    f.heads = heads;
+    f.blocks = (t + f.block - 1) / f.block;
+    for (int n; f.first_head < n_heads; f.first_head += n) {
+        const float *k = qkv + width + (size_t)f.first_head * OTO_HEAD;
+
+        n = OTO_MIN(round, n_heads - f.first_head);
+        oto_kv8_pack(pool, k, k + width, 3 * width, t, n, heads);
+        oto_pool_run(pool, n * f.blocks, full_task, &f);
+    }
+}
