@@ -75,10 +75,11 @@ static void pack_keys(const pack8 *p, const float *k, const head8 *h)
     for (int t = 0; t < h->panels * OTO_PANEL; t++) {
         char *column =
             h->k + ((size_t)(t / OTO_PANEL) * OTO_HEAD * OTO_PANEL) + (size_t)(t % OTO_PANEL) * 4;
+        const float *key = t < h->t ? k + (size_t)t * p->ld : mean;
         int32_t sum = 0;
 
         for (int i = 0; i < OTO_HEAD; i++)
-            row[i] = t < h->t ? k[(size_t)t * p->ld + (size_t)i] - mean[i] : 0;
+            row[i] = key[i] - mean[i];
         h->k_scale[t] = mm->prepare(row, OTO_HEAD, q);
         for (int i = 0; i < OTO_HEAD; i++) {
             q[i] = (int8_t)(q[i] - mm->zero);

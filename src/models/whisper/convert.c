@@ -116,6 +116,7 @@ static int put_linear(packer *p, const char *dst, const char *scope, const char 
                       int n_parts, int n, int k, int taps)
 {
     parts m = {.n_parts = n_parts, .rows = n / n_parts, .taps = taps, .k = k};
+    const bool hears = strcmp(dst, "enc.conv1") == 0;
     char full[NAME_SIZE];
     int rc = oto_arena_get(p->a, (size_t)k, sizeof *m.row, &m.row, p->e);
     for (int i = 0; i < n_parts && rc == 0; i++)
@@ -123,8 +124,8 @@ static int put_linear(packer *p, const char *dst, const char *scope, const char 
     if (rc != 0)
         return rc;
     snprintf(full, sizeof full, "%s.w", dst);
-    rc = oto_put_matrix(p->dst, full, oto_whisper_matrix_type(p->compute, taps > 0), n, k,
-                        parts_row, &m, p->a, p->e);
+    rc = oto_put_matrix(p->dst, full, oto_whisper_matrix_type(p->compute, hears), n, k, parts_row,
+                        &m, p->a, p->e);
     if (rc != 0)
         return rc;
     snprintf(full, sizeof full, "%s.b", dst);

@@ -10,8 +10,8 @@
  *   dec.tok [n_vocab][W]      token embedding and output projection
  *   tokens.bytes, tokens.end [eot]   text tokens one after the other, and where each ends
  *
- * Matrices have the file's type but for int8 files' convolutions, which are bf16: the first one
- * reads the spectrogram, whose quiet parts eight bits would lose. */
+ * Matrices have the file's type but for int8 files' first convolution, which is bf16: it reads the
+ * spectrogram, whose quiet parts eight bits would lose. */
 #ifndef OTO_WHISPER_NETWORK_H
 #define OTO_WHISPER_NETWORK_H
 
@@ -59,7 +59,8 @@ struct oto_whisper {
     oto_dtype kv_type; /* of keys and values in the decoder */
 };
 
-/* The type of matrices (conv: of the convolutions) in a file of this precision. */
-oto_dtype oto_whisper_matrix_type(oto_compute compute, bool conv);
+/* The type of matrices (hears: of the one that reads the spectrogram) in a file of this precision.
+ */
+oto_dtype oto_whisper_matrix_type(oto_compute compute, bool hears);
 
 #endif

@@ -6,7 +6,7 @@
 
 #define MODEL_ARENA_BYTES ((size_t)64 << 20) /* address space; a few MB are used */
 
-oto_dtype oto_whisper_matrix_type(oto_compute compute, bool conv)
+oto_dtype oto_whisper_matrix_type(oto_compute compute, bool hears)
 {
     switch (compute) {
     case OTO_COMPUTE_F32:
@@ -14,7 +14,7 @@ oto_dtype oto_whisper_matrix_type(oto_compute compute, bool conv)
     case OTO_COMPUTE_BF16:
         return OTO_BF16;
     default:
-        return conv ? OTO_BF16 : OTO_I8;
+        return hears ? OTO_BF16 : OTO_I8;
     }
 }
 
@@ -83,13 +83,13 @@ static int bind_layers(oto_whisper *m, binder *b, int n, bool decoder, whisper_l
 static int bind_tensors(oto_whisper *m, const oto_weights *w, oto_err *e)
 {
     const oto_whisper_dims *d = &m->dims;
-    const oto_dtype conv = oto_whisper_matrix_type(d->compute, true);
+    const oto_dtype first = oto_whisper_matrix_type(d->compute, true);
     const int width = d->width;
     binder b = {
         .w = w, .type = oto_whisper_matrix_type(d->compute, false), .scope = "enc.", .layer = -1};
     int rc;
-    if ((rc = bind_linear(&b, "conv1", conv, width, 3 * d->n_mels, &m->conv1, e)) != 0 ||
-        (rc = bind_linear(&b, "conv2", conv, width, 3 * width, &m->conv2, e)) != 0 ||
+    if ((rc = bind_linear(&b, "conv1", first, width, 3 * d->n_mels, &m->conv1, e)) != 0 ||
+        (rc = bind_linear(&b, "conv2", b.type, width, 3 * width, &m->conv2, e)) != 0 ||
         (rc = oto_get_vector(w, "enc.pos", (int64_t)OTO_WHISPER_FRAMES * width, &m->enc_pos, e)) !=
             0 ||
         (rc = bind_norm(&b, "ln", width, &m->enc_ln, e)) != 0 ||
