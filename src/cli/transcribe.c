@@ -44,7 +44,7 @@ static const oto_cli_option options[] = {
     {OPT_THREADS, 0, "threads", "N", "all cores by default"},
     {OPT_COMPUTE, 0, "compute", "TYPE", "int8, bf16 or f32; int8"},
     {OPT_BEAM, 0, "beam", "N", "hypotheses kept; 5, 1 is greedy"},
-    {OPT_BATCH, 0, "batch", "N", "windows recognised together; 3"},
+    {OPT_BATCH, 0, "batch", "N", "windows recognised together; 6"},
     {OPT_PROMPT, 0, "prompt", "TEXT", "text that sets style and spelling"},
     {OPT_HOTWORDS, 0, "hotwords", "FILE", "phrases to favour, one a line; # starts a comment"},
     {OPT_NO_VAD, 0, "no-vad", NULL, "recognise everything, silence too"},

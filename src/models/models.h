@@ -106,6 +106,7 @@ void oto_asr_defaults(oto_asr_options *o);
 typedef struct {
     const float *pcm;
     size_t n;
+    bool words; /* also when the options do not ask for them */
 } oto_asr_window;
 
 typedef struct {

@@ -379,7 +379,7 @@ static int give_out(oto_batch *b, oto_err *e)
 
 /* ---- running ---- */
 
-/* READY slots, in order. A joined one goes alone: its words are needed. */
+/* READY slots, in order. The words of a joined one tell its parts. */
 static int collect(oto_batch *b)
 {
     int n = 0;
@@ -387,12 +387,10 @@ static int collect(oto_batch *b)
     for (uint64_t i = b->head; i < b->tail && n < b->size; i++) {
         struct slot *s = slot_at(b, i);
 
-        if (s->state != READY || (n > 0 && is_joined(&s->w)))
+        if (s->state != READY)
             continue;
         b->running[n] = s;
-        b->input[n++] = (oto_asr_window){s->w.pcm, (size_t)s->w.n};
-        if (is_joined(&s->w))
-            break;
+        b->input[n++] = (oto_asr_window){s->w.pcm, (size_t)s->w.n, is_joined(&s->w)};
     }
     return n;
 }
@@ -408,7 +406,6 @@ static int run(oto_batch *b, oto_err *e)
     if (n == 0)
         return oto_fail(e, OTO_E_INTERNAL, "windows are stuck");
     memcpy(b->job.asr.language, b->language, sizeof b->language);
-    b->job.asr.words = b->words || is_joined(&b->running[0]->w);
     oto_arena_reset(b->job_arena);
     rc = b->job.run(b->job.run_ctx, &b->job.asr, b->input, n, b->job_arena, b->output, e);
     if (rc != 0)

@@ -23,7 +23,7 @@
 #define JOB_BYTES ((size_t)64 << 20)
 /* What a thread touches of its scratch: one head's keys and values, and rows. */
 #define SCRATCH_BYTES ((size_t)1 << 20)
-#define DEFAULT_BATCH 3
+#define DEFAULT_BATCH 6
 #define DEFAULT_BEAM  5
 /* What a job touches besides the plan below: stacks, the results of a batch, code pages. */
 #define SLACK_BYTES ((size_t)8 << 20)

@@ -61,7 +61,7 @@ static void decode(dump *d, int n_more, int n_prompt, char **prompt)
     const oto_whisper_dims *dims = oto_whisper_dims_get(oto_whisper_of(d->model));
     const size_t n_vocab = (size_t)dims->n_vocab;
     int32_t token = 0;
-    oto_whisper_lane_start(d->state, 0, 0);
+    oto_whisper_lane_start(d->state, 0, 0, OTO_WHISPER_CTX);
     for (int pos = 0; pos < n_prompt + n_more && pos < OTO_WHISPER_CTX; pos++) {
         if (pos < n_prompt)
             token = atoi(prompt[pos]);

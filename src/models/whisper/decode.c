@@ -28,6 +28,7 @@ struct window {
     bool heard;   /* else there is nothing in it */
     bool settled; /* `best` passed the thresholds */
     bool looped;  /* an attempt was probable, but a loop */
+    bool words;   /* are asked for */
     int n_attempts;
     int language;
     float language_probability;
@@ -162,6 +163,7 @@ static void hear(struct state *s, int i, const oto_asr_window *in)
     memset(w, 0, sizeof *w);
     w->ms = (int64_t)(n / 16);
     w->language = -1;
+    w->words = in->words;
     if (!is_silent(in->pcm, n)) {
         oto_logmel_reset(s->logmel);
         oto_logmel_push(s->logmel, in->pcm, n);
@@ -399,7 +401,7 @@ static int report(struct state *s, const oto_asr_options *o, int i, oto_arena *j
         if ((rc = oto_whisper_text(s->d, s->tokens, g->tokens, g->n_tokens, job, &g->text, e)) != 0)
             return rc;
     }
-    if (o->words) {
+    if (o->words || w->words) {
         clock_pair start = now();
         if ((rc = find_words(s, i, out->segments, n, job, e)) != 0)
             return rc;

@@ -119,8 +119,9 @@ static int put_prompt(oto_whisper_generator *g, const oto_whisper_prompt *prompt
     return at;
 }
 
+/* n_pos: what prompt and text come to at most. */
 static void read_prompts(oto_whisper_generator *g, const oto_whisper_prompt *prompt, int lanes,
-                         oto_whisper_take *const *take, int n)
+                         int n_pos, oto_whisper_take *const *take, int n)
 {
     int room = oto_whisper_max_rows(g->net), from = 0, at = 0;
 
@@ -131,7 +132,7 @@ static void read_prompts(oto_whisper_generator *g, const oto_whisper_prompt *pro
             at = 0;
         }
         for (int i = 0; i < lanes; i++)
-            oto_whisper_lane_start(g->net, w * lanes + i, take[w]->window);
+            oto_whisper_lane_start(g->net, w * lanes + i, take[w]->window, n_pos);
         at = put_prompt(g, prompt, take[w]->language, w * lanes, at);
     }
     run_prompts(g, prompt, take, from, n, at);
@@ -208,7 +209,7 @@ void oto_whisper_generate(oto_whisper_generator *g, const oto_whisper_prompt *pr
     for (int w = 0; w < n; w++)
         oto_search_start(g->search[w], &o);
     if (n > 0)
-        read_prompts(g, prompt, o.lanes, take, n);
+        read_prompts(g, prompt, o.lanes, prompt->n - 1 + o.max_tokens, take, n);
     for (bool from_prompt = true; step(g, prompt, o.lanes, from_prompt, n); from_prompt = false)
         ;
     for (int w = 0; w < n; w++) {
@@ -223,7 +224,7 @@ void oto_whisper_languages(oto_whisper_generator *g, const int *window, int n, i
     if (n == 0)
         return;
     for (int i = 0; i < n; i++) {
-        oto_whisper_lane_start(g->net, i * g->max_beam, window[i]);
+        oto_whisper_lane_start(g->net, i * g->max_beam, window[i], 1);
         g->rows[i] = (oto_whisper_row){
             .lane = i * g->max_beam, .pos = 0, .token = g->d->sot, .logits = true};
     }

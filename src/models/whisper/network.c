@@ -16,8 +16,8 @@
  * lane's cache and the others refer to it: from[lane][pos] is the lane that holds position pos. A
  * position is written once by its lane and only read after that, until all lanes of the group start
  * anew. Memory of the caches is merely reserved until a window or lane is used. A lane then takes
- * all of its own at once: pages taken one by one would let the peak depend on the longest text a
- * recording happens to hold. */
+ * all that its text may come to need at once: pages taken one by one would let the peak depend on
+ * the longest text a recording happens to hold. */
 #include "models/whisper/network.h"
 
 #include <assert.h>
@@ -43,7 +43,8 @@ struct oto_whisper_state {
     size_t cross_head;     /* bytes of a head of `cross`: keys and values in 8 bits; else 0 */
     int16_t *from;         /* [max_lanes][CTX] */
     int16_t *moved;        /* [max_lanes][CTX], while lanes move */
-    int *window;           /* [max_lanes]; -1: never used */
+    int *window;           /* [max_lanes] */
+    int *taken;            /* [max_lanes]: positions whose pages are taken */
     oto_attn_lane *attn;   /* [max_rows] */
     oto_whisper_row *rows; /* [CTX]: of an alignment */
 };
@@ -55,7 +56,7 @@ typedef struct {
     size_t n, size;
 } piece;
 
-#define PIECES 11
+#define PIECES 12
 
 static size_t cross_elems(const oto_whisper *m)
 {
@@ -93,6 +94,7 @@ static void list_pieces(oto_whisper_state *s, piece p[PIECES])
     p[i++] = (piece){&s->from, lanes * CTX, sizeof *s->from};
     p[i++] = (piece){&s->moved, lanes * CTX, sizeof *s->moved};
     p[i++] = (piece){&s->window, lanes, sizeof *s->window};
+    p[i++] = (piece){&s->taken, lanes, sizeof *s->taken};
     p[i++] = (piece){&s->attn, rows, sizeof *s->attn};
     p[i++] = (piece){&s->rows, CTX, sizeof *s->rows};
     assert(i == PIECES);
@@ -140,7 +142,7 @@ int oto_whisper_state_new(const oto_whisper *m, int max_windows, int max_lanes, 
         if ((rc = oto_arena_get(a, p[i].n, p[i].size, p[i].ptr, e)) != 0)
             return rc;
     for (int i = 0; i < max_lanes; i++)
-        s->window[i] = -1;
+        s->window[i] = s->taken[i] = 0;
     *out = s;
     return 0;
 }
@@ -281,28 +283,31 @@ static char *self_at(const oto_whisper_state *s, int layer, int kv, int lane)
     return s->self + i * self_elems(s->m) * s->elem;
 }
 
-static void take_pages(oto_whisper_state *s, int lane)
+/* Pages of the first n_pos positions of each head. */
+static void take_pages(oto_whisper_state *s, int lane, int n_pos)
 {
-    const size_t n_bytes = self_elems(s->m) * s->elem;
-    for (int layer = 0; layer < s->m->dims.n_layers_dec; layer++)
-        for (int kv = 0; kv < 2; kv++) {
-            volatile char *p = self_at(s, layer, kv, lane);
-            for (size_t i = 0; i < n_bytes; i += PAGE)
-                p[i] = 0;
-        }
+    const int n_heads = s->m->dims.n_heads * 2 * s->m->dims.n_layers_dec;
+    const size_t row = (size_t)HEAD * s->elem;
+    for (int i = 0; i < n_heads; i++) {
+        const int head = i % s->m->dims.n_heads, kv = i / s->m->dims.n_heads % 2;
+        volatile char *p =
+            self_at(s, i / s->m->dims.n_heads / 2, kv, lane) + (size_t)head * CTX * row;
+        for (size_t at = (size_t)s->taken[lane] * row; at < (size_t)n_pos * row; at += PAGE)
+            p[at] = 0;
+    }
+    s->taken[lane] = n_pos;
 }
 
-void oto_whisper_lane_start(oto_whisper_state *s, int lane, int window)
+void oto_whisper_lane_start(oto_whisper_state *s, int lane, int window, int n_pos)
 {
     assert(lane >= 0 && lane < s->max_lanes && window >= 0 && window < s->max_windows);
+    assert(n_pos <= CTX);
     /* The lanes of as many windows as there are now: whether a window will be sampled, which takes
      * more lanes than a greedy pass, must not show in the peak. */
     const int all = OTO_MAX(lane + 1, (window + 1) * s->max_lanes / s->max_windows);
     for (int i = 0; i < all; i++)
-        if (s->window[i] < 0) {
-            take_pages(s, i);
-            s->window[i] = window;
-        }
+        if (s->taken[i] < n_pos)
+            take_pages(s, i, n_pos);
     s->window[lane] = window;
 }
 
@@ -496,7 +501,7 @@ int oto_whisper_align(oto_whisper_state *s, int lane, int window, const int32_t 
     if ((rc = oto_arena_get(a, (size_t)d->n_alignment_heads * each, sizeof *w, &w, e)) != 0 ||
         (rc = oto_arena_get(a, (size_t)n, sizeof *p, &p, e)) != 0)
         return rc;
-    oto_whisper_lane_start(s, lane, window);
+    oto_whisper_lane_start(s, lane, window, n);
     for (int i = 0; i < n; i++)
         s->rows[i] = (oto_whisper_row){.lane = lane, .pos = i, .token = tokens[i]};
     embed(s, s->rows, n);

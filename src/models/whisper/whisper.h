@@ -51,7 +51,8 @@ void oto_whisper_encode_out(oto_whisper_state *s, int window, const float *mel, 
 
 /* A lane is one hypothesis: it listens to one window and has its own text so far. Its cache may be
  * shared in parts: position p of a lane is read from the lane named in its index table. */
-void oto_whisper_lane_start(oto_whisper_state *s, int lane, int window); /* empty text */
+/* An empty text, that may come to have n_pos positions. */
+void oto_whisper_lane_start(oto_whisper_state *s, int lane, int window, int n_pos);
 /* Beam step: lane dst[i] takes over the first n_pos positions of lane src[i], for all i at once
  * (indices only). All lanes concerned must be within one group of lanes that advance together. */
 void oto_whisper_lanes_move(oto_whisper_state *s, const int *dst, const int *src, int n, int n_pos);

@@ -212,6 +212,7 @@ static int one_sentence_run(void *ctx, const oto_asr_options *o, const oto_asr_w
     struct one_sentence *f = ctx;
 
     (void)e;
+    (void)o;
     f->runs++;
     for (int i = 0; i < n; i++) {
         const bool whole = w[i].n == 8000 * OTO_MS;
@@ -220,9 +221,9 @@ static int one_sentence_run(void *ctx, const oto_asr_options *o, const oto_asr_w
         *s = (oto_segment){.text = whole ? " one two" : " three four. Five six.",
                            .end_ms = whole ? 4000 : 9000};
         if (!whole)
-            f->asked_for_words = o->words;
+            f->asked_for_words = w[i].words;
         s->words = whole ? halves : joined;
-        s->n_words = o->words ? (whole ? 1 : 4) : 0;
+        s->n_words = w[i].words ? (whole ? 1 : 4) : 0;
         out[i] = (oto_asr_result){
             .segments = s, .n_segments = 1, .next_ms = s->end_ms, .language = "en"};
     }

@@ -114,7 +114,7 @@ static int check_line(struct engine *g, json_t *line, int *n_windows)
     oto_asr_defaults(&o);
     o.beam = (int)json_integer_value(json_object_get(line, "beam"));
     o.n_temperatures = 1;
-    oto_asr_window w = {pcm, (size_t)(end - start)};
+    oto_asr_window w = {.pcm = pcm, .n = (size_t)(end - start)};
     if (oto_asr_run(g->asr, &o, &w, 1, job, &r, &e) != 0)
         fail_msg("%s", e.text);
     assert_string_equal(r.language, language);
@@ -182,7 +182,7 @@ static void windows_do_not_touch_each_other(void **state)
     o.log_prob_threshold = -0.01f;
     o.n_temperatures = 2;
     for (int i = 0; i < N; i++)
-        w[i] = (oto_asr_window){pcm + i * LEN, LEN};
+        w[i] = (oto_asr_window){.pcm = pcm + i * LEN, .n = LEN};
     assert_int_equal(oto_asr_run(g.asr, &o, w, N, job, all, NULL), 0);
     for (int i = 0; i < N; i++) {
         assert_int_equal(oto_asr_run(g.asr, &o, &w[i], 1, job, &one, NULL), 0);
@@ -233,7 +233,7 @@ static void words_prompt_and_limits(void **state)
         engine_close(&g);
         skip();
     }
-    oto_asr_window w[2] = {{pcm, LEN}, {pcm, LEN}};
+    oto_asr_window w[2] = {{.pcm = pcm, .n = LEN}, {.pcm = pcm, .n = LEN}};
     oto_asr_defaults(&o);
     o.words = true;
     assert_int_equal(oto_asr_run(g.asr, &o, w, 1, job, r, NULL), 0);
@@ -322,7 +322,7 @@ static void nothing_is_heard_in_noise(void **state)
         n_models++;
         for (int kind = 0; kind < KINDS - (k > 0); kind++) { /* tones take base many attempts */
             fill(pcm, N, kind);
-            oto_asr_window w = {pcm, N};
+            oto_asr_window w = {.pcm = pcm, .n = N};
             assert_int_equal(oto_asr_run(g.asr, &o, &w, 1, job, &r, NULL), 0);
             if (r.n_segments)
                 fail_msg("%s, sound %d: %s", names[k], kind, r.segments[0].text);

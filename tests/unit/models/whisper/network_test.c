@@ -86,7 +86,7 @@ static float *steps(fixture *f, int lane, int window, int n)
     const size_t vocab = (size_t)f->m->dims.n_vocab;
     float *all = malloc((size_t)n * vocab * sizeof *all);
     assert_non_null(all);
-    oto_whisper_lane_start(f->s, lane, window);
+    oto_whisper_lane_start(f->s, lane, window, OTO_WHISPER_CTX);
     for (int i = 0; i < n; i++)
         memcpy(all + (size_t)i * vocab, step(f, lane, i, text[i]), vocab * sizeof *all);
     return all;
@@ -121,7 +121,7 @@ static void rows_are_independent_of_the_batch(oto_compute compute)
     const int n_prompt = 5;
     int n = 0;
     for (int lane = 2; lane < 4; lane++) {
-        oto_whisper_lane_start(f.s, lane, lane - 2);
+        oto_whisper_lane_start(f.s, lane, lane - 2, OTO_WHISPER_CTX);
         for (int i = 0; i < n_prompt; i++)
             rows[n++] = (oto_whisper_row){lane, i, text[i], i == 0 || i == n_prompt - 1};
     }
@@ -161,7 +161,7 @@ static void no_logits_when_none_is_wanted(void **state)
     fixture f;
     open_toy(&f, OTO_COMPUTE_I8);
     const oto_whisper_row row = {.token = 50258};
-    oto_whisper_lane_start(f.s, 0, 0);
+    oto_whisper_lane_start(f.s, 0, 0, OTO_WHISPER_CTX);
     assert_null(oto_whisper_decode(f.s, &row, 1));
     assert_true(oto_whisper_max_rows(f.s) >= CTX);
     close_model(&f);
@@ -183,7 +183,7 @@ static void moved_lanes_keep_their_past(void **state)
     open_toy(&f, OTO_COMPUTE_BF16);
     for (int b = 0; b < BEAMS; b++) {
         memcpy(past[b], text, PROMPT * sizeof text[0]);
-        oto_whisper_lane_start(f.s, dst[b], 1);
+        oto_whisper_lane_start(f.s, dst[b], 1, OTO_WHISPER_CTX);
     }
     for (int i = 0; i < PROMPT; i++)
         rows[i] = (oto_whisper_row){1, i, text[i], false};
@@ -206,7 +206,7 @@ static void moved_lanes_keep_their_past(void **state)
     assert_non_null(got);
     memcpy(got, logits, (size_t)BEAMS * TOY_VOCAB * sizeof *got);
     for (int b = 0; b < BEAMS; b++) {
-        oto_whisper_lane_start(f.s, 0, 1);
+        oto_whisper_lane_start(f.s, 0, 1, OTO_WHISPER_CTX);
         for (int i = 0; i < PROMPT + STEPS; i++)
             logits = step(&f, 0, i, past[b][i]);
         same(got + (size_t)b * TOY_VOCAB, logits, TOY_VOCAB);
@@ -346,7 +346,7 @@ static void golden_compare(fixture *f, oto_reader *r)
     const int logit_step = i32(r), n_logits = i32(r);
     assert_int_equal(i32(r), d->n_vocab);
     oto_whisper_row rows[64];
-    oto_whisper_lane_start(f->s, 0, 0);
+    oto_whisper_lane_start(f->s, 0, 0, OTO_WHISPER_CTX);
     for (int i = 0; i < n_prompt; i++)
         rows[i] = (oto_whisper_row){0, i, prompt[i], i == n_prompt - 1};
     const float *logits = oto_whisper_decode(f->s, rows, n_prompt);
