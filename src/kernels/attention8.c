@@ -271,6 +271,24 @@ void oto_attend8(const void *head, int t, const float *q, size_t ldq, int m, flo
 
 /* ---- an encoder ---- */
 
+void oto_kv8_attend_rows(oto_pool *pool, int thread, const void *kv8, int t, int n_heads,
+                         const float *q, size_t ldq, int m, float scale, float *out, size_t ldo)
+{
+    const int block = oto_k()->impl->mm[OTO_I8].mr;
+    void *work = oto_pool_scratch(pool, thread, NULL);
+
+    for (int h = 0; h < n_heads; h++) {
+        const char *head = (const char *)kv8 + oto_kv8_bytes(t) * (size_t)h;
+
+        for (int i = 0; i < m; i += block) {
+            const size_t column = (size_t)h * OTO_HEAD;
+
+            oto_attend8(head, t, q + (size_t)i * ldq + column, ldq, OTO_MIN(block, m - i), scale,
+                        out + (size_t)i * ldo + column, ldo, work);
+        }
+    }
+}
+
 typedef struct {
     oto_pool *pool;
     const float *qkv;

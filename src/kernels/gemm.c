@@ -213,12 +213,14 @@ static void product_task(void *arg, int task, int thread)
 }
 
 /* Chooses blocks of rows first; panels are divided only when that leaves threads without work. */
-static void plan(product *p)
+static void plan(product *p, int threads)
 {
     const oto_mat *w = p->a.w;
-    int threads = oto_pool_threads(p->pool), panels = n_panels(w->n);
+    int panels = n_panels(w->n);
     size_t scratch;
     oto_pool_scratch(p->pool, 0, &scratch);
+    p->impl = oto_k()->impl;
+    p->mm = &p->impl->mm[w->type];
     p->groups = n_groups(w->type, w->k);
     p->panel = panel_bytes(w->type, w->k);
     p->lda = (size_t)p->groups * (size_t)group_of(w->type) * (size_t)p->mm->a_bytes;
@@ -254,10 +256,8 @@ static void run_product(product *p, oto_pool *pool)
 {
     if (p->a.m < 1)
         return;
-    p->impl = oto_k()->impl;
-    p->mm = &p->impl->mm[p->a.w->type];
     p->pool = pool;
-    plan(p);
+    plan(p, oto_pool_threads(pool));
     oto_pool_run(pool, p->row_blocks * p->panel_ranges, product_task, p);
 }
 
@@ -265,6 +265,14 @@ void oto_linear_run(oto_pool *pool, const oto_linear *a)
 {
     product p = {.a = *a, .row_step = (ptrdiff_t)a->ldx, .x_end = PTRDIFF_MAX};
     run_product(&p, pool);
+}
+
+void oto_linear_rows(oto_pool *pool, int thread, const oto_linear *a)
+{
+    product p = {.a = *a, .pool = pool, .row_step = (ptrdiff_t)a->ldx, .x_end = PTRDIFF_MAX};
+    plan(&p, 1);
+    for (int i = 0; i < p.row_blocks; i++)
+        product_task(&p, i, thread);
 }
 
 void oto_conv3_run(oto_pool *pool, const oto_conv3 *a)
@@ -338,6 +346,14 @@ void oto_layer_norm(oto_pool *pool, const float *x, size_t ldx, const float *gam
                  .m = m,
                  .n = n};
     run_rows(pool, &j, norm_task);
+}
+
+void oto_layer_norm_rows(const float *x, size_t ldx, const float *gamma, const float *beta,
+                         float eps, int m, int n, float *y, size_t ldy)
+{
+    const oto_kernels_impl *impl = oto_k()->impl;
+    for (int i = 0; i < m; i++)
+        impl->layer_norm(x + (size_t)i * ldx, gamma, beta, eps, n, y + (size_t)i * ldy);
 }
 
 void oto_softmax(oto_pool *pool, float *x, size_t ldx, int m, int n)

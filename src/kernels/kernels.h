@@ -96,6 +96,9 @@ typedef struct {
     size_t ldy;
 } oto_linear;
 void oto_linear_run(oto_pool *pool, const oto_linear *a);
+/* The same in the calling thread, which runs a task of the pool as number `thread`: for a block of
+ * rows that one task carries through several operations while it is near. So below. */
+void oto_linear_rows(oto_pool *pool, int thread, const oto_linear *a);
 
 /* 1-D convolution as a product, kernel 3, padding 1: y[t][n] = act(Σ_j Σ_c x[t*stride + j - 1][c]
  * W[n][j*c_in + c] + b) x [t_in][c_in] frame-major, rows out of range are zero; w packed from
@@ -116,6 +119,8 @@ void oto_conv3_run(oto_pool *pool, const oto_conv3 *a);
  * given. */
 void oto_layer_norm(oto_pool *pool, const float *x, size_t ldx, const float *gamma,
                     const float *beta, float eps, int m, int n, float *y, size_t ldy);
+void oto_layer_norm_rows(const float *x, size_t ldx, const float *gamma, const float *beta,
+                         float eps, int m, int n, float *y, size_t ldy);
 /* In place over rows. */
 void oto_softmax(oto_pool *pool, float *x, size_t ldx, int m, int n);
 
@@ -150,6 +155,10 @@ void oto_kv_store(oto_dtype type, const float *x, size_t ldx, int t, int n_heads
 size_t oto_kv8_bytes(int t);
 void oto_kv8_pack(oto_pool *pool, const float *k, const float *v, size_t ld, int t, int n_heads,
                   void *dst);
+/* out [m][n_heads*64] = attention of the queries q [m][n_heads*64] over all t keys, in the calling
+ * thread; rows ldq and ldo floats apart. */
+void oto_kv8_attend_rows(oto_pool *pool, int thread, const void *kv8, int t, int n_heads,
+                         const float *q, size_t ldq, int m, float scale, float *out, size_t ldo);
 /* The first n of a head's t keys, less their mean, → out [n][64]. */
 void oto_kv8_keys(const void *head, int t, int n, float *out);
 

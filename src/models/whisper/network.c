@@ -30,6 +30,11 @@
 #define SCALE  0.125f /* 1 / sqrt(HEAD) */
 #define PAGE   4096   /* the smallest page of any CPU we run on */
 
+/* Of blocks carried through the encoder. */
+#define INSIDE_BYTES ((size_t)640 << 10)
+#define MAX_CARRIED  96
+#define MIN_CARRIED  36
+
 struct oto_whisper_state {
     const oto_whisper *m;
     oto_pool *pool;
@@ -43,6 +48,7 @@ struct oto_whisper_state {
     size_t cross_head;     /* bytes of a head of `cross`: keys and values in 8 bits; else 0 */
     int16_t *from;         /* [max_lanes][CTX] */
     int16_t *moved;        /* [max_lanes][CTX], while lanes move */
+    int *frames;           /* [max_windows]: what the encoder heard of each */
     int *window;           /* [max_lanes] */
     int *taken;            /* [max_lanes]: positions whose pages are taken */
     oto_attn_lane *attn;   /* [max_rows] */
@@ -56,7 +62,7 @@ typedef struct {
     size_t n, size;
 } piece;
 
-#define PIECES 12
+#define PIECES 13
 
 static size_t cross_elems(const oto_whisper *m)
 {
@@ -93,6 +99,7 @@ static void list_pieces(oto_whisper_state *s, piece p[PIECES])
     p[i++] = (piece){&s->self, lanes * self_elems(m), kv};
     p[i++] = (piece){&s->from, lanes * CTX, sizeof *s->from};
     p[i++] = (piece){&s->moved, lanes * CTX, sizeof *s->moved};
+    p[i++] = (piece){&s->frames, (size_t)s->max_windows, sizeof *s->frames};
     p[i++] = (piece){&s->window, lanes, sizeof *s->window};
     p[i++] = (piece){&s->taken, lanes, sizeof *s->taken};
     p[i++] = (piece){&s->attn, rows, sizeof *s->attn};
@@ -170,6 +177,23 @@ static void linear(oto_whisper_state *s, const whisper_linear *l, const float *x
                                           .ldy = (size_t)l->w.n});
 }
 
+/* The same for rows of a task. */
+static void linear_rows(const oto_whisper_state *s, int thread, const whisper_linear *l,
+                        const float *x, int n, oto_act act, const float *residual, float *y)
+{
+    oto_linear_rows(s->pool, thread,
+                    &(oto_linear){.w = &l->w,
+                                  .x = x,
+                                  .ldx = (size_t)l->w.k,
+                                  .m = n,
+                                  .bias = l->b,
+                                  .act = act,
+                                  .residual = residual,
+                                  .ldr = (size_t)l->w.n,
+                                  .y = y,
+                                  .ldy = (size_t)l->w.n});
+}
+
 /* h = norm(x) */
 static void norm(oto_whisper_state *s, const whisper_norm *l, int n)
 {
@@ -205,7 +229,8 @@ static void keep_task(void *arg, int task, int thread)
     const keep *j = arg;
     const oto_whisper_state *s = j->s;
     const size_t width = (size_t)s->m->dims.width;
-    const int kv = task % 2, t0 = task / 2 * KEEP_ROWS, n = OTO_MIN(KEEP_ROWS, FRAMES - t0);
+    const int kv = task % 2, t0 = task / 2 * KEEP_ROWS;
+    const int n = OTO_MIN(KEEP_ROWS, s->frames[j->window] - t0);
     (void)thread;
     oto_kv_store(s->m->kv_type, s->big + (size_t)t0 * 2 * width + (size_t)kv * width, 2 * width, n,
                  s->m->dims.n_heads, cross_at(s, j->layer, j->window, kv), (size_t)FRAMES * HEAD,
@@ -223,21 +248,103 @@ static oto_dtype attention_type(const oto_whisper *m)
 static void keep_cross(oto_whisper_state *s, int layer, int window)
 {
     const size_t width = (size_t)s->m->dims.width;
+    const int frames = s->frames[window];
     keep j = {.s = s, .layer = layer, .window = window};
     if (s->cross_head > 0)
-        oto_kv8_pack(s->pool, s->big, s->big + width, 2 * width, FRAMES, s->m->dims.n_heads,
+        oto_kv8_pack(s->pool, s->big, s->big + width, 2 * width, frames, s->m->dims.n_heads,
                      cross_at(s, layer, window, 0));
     else
-        oto_pool_run(s->pool, 2 * ((FRAMES + KEEP_ROWS - 1) / KEEP_ROWS), keep_task, &j);
+        oto_pool_run(s->pool, 2 * ((frames + KEEP_ROWS - 1) / KEEP_ROWS), keep_task, &j);
 }
 
-void oto_whisper_encode(oto_whisper_state *s, int window, const float *mel)
+/* Rows of a block that is carried through a layer: its insides stay in the second-level cache and
+ * fit behind qkv in `big`; 0 when a block would be too small to be worth its reading of all
+ * weights.
+ */
+static int carried_rows(const oto_whisper_state *s)
+{
+    const int near = (int)(INSIDE_BYTES / (4 * sizeof(float) * (size_t)s->m->dims.width));
+    const int room = FRAMES / (4 * oto_pool_threads(s->pool));
+    const int rows = OTO_MIN(OTO_MIN(near, room), MAX_CARRIED) / 12 * 12;
+    return s->cross_head > 0 && rows >= MIN_CARRIED ? rows : 0;
+}
+
+typedef struct {
+    oto_whisper_state *s;
+    int rows, frames;
+    const whisper_layer *layer; /* to finish, or NULL; its keys and values are packed */
+    const char *kv8;
+    const whisper_layer *next; /* whose queries, keys and values come next, or NULL */
+} carry;
+
+static void carry_task(void *arg, int task, int thread)
+{
+    const carry *c = arg;
+    const oto_whisper_state *s = c->s;
+    const size_t width = (size_t)s->m->dims.width, row = (size_t)task * (size_t)c->rows;
+    const int n = OTO_MIN(c->rows, c->frames - (int)row);
+    float *x = s->x + row * width, *h = s->h + row * width, *qkv = s->big + row * 3 * width;
+    float *inside = s->big + (3 * FRAMES + (size_t)thread * (size_t)c->rows * 4) * width;
+    const whisper_norm *last = c->next ? &c->next->ln1 : &s->m->enc_ln;
+    if (c->layer != NULL) {
+        const whisper_layer *l = c->layer;
+        oto_kv8_attend_rows(s->pool, thread, c->kv8, c->frames, s->m->dims.n_heads, qkv, 3 * width, n,
+                            SCALE, h, width);
+        linear_rows(s, thread, &l->out, h, n, OTO_ACT_NONE, x, x);
+        oto_layer_norm_rows(x, width, l->ln3.g, l->ln3.b, EPS, n, (int)width, h, width);
+        linear_rows(s, thread, &l->fc1, h, n, OTO_ACT_GELU, NULL, inside);
+        linear_rows(s, thread, &l->fc2, inside, n, OTO_ACT_NONE, x, x);
+    }
+    oto_layer_norm_rows(x, width, last->g, last->b, EPS, n, (int)width, h, width);
+    if (c->next != NULL)
+        linear_rows(s, thread, &c->next->qkv, h, n, OTO_ACT_NONE, NULL, qkv);
+}
+
+/* x → h, normed, through all layers, block by block; threads meet only where all keys are needed.
+ * These are packed where the window's own will be. */
+static void carry_layers(oto_whisper_state *s, int window, int rows)
 {
     const oto_whisper *m = s->m;
+    const size_t width = (size_t)m->dims.width;
+    const int frames = s->frames[window];
+    char *kv8 = cross_at(s, 0, window, 0);
+    carry c = {.s = s, .rows = rows, .frames = frames, .kv8 = kv8};
+    for (int i = 0; i <= m->dims.n_layers_enc; i++) {
+        c.layer = i > 0 ? &m->enc[i - 1] : NULL;
+        c.next = i < m->dims.n_layers_enc ? &m->enc[i] : NULL;
+        if (i > 0)
+            oto_kv8_pack(s->pool, s->big + width, s->big + 2 * width, 3 * width, frames,
+                         m->dims.n_heads, kv8);
+        oto_pool_run(s->pool, (frames + rows - 1) / rows, carry_task, &c);
+    }
+}
+
+/* The same, one operation after the other. */
+static void run_layers(oto_whisper_state *s, int frames)
+{
+    const oto_whisper *m = s->m;
+    for (int i = 0; i < m->dims.n_layers_enc; i++) {
+        const whisper_layer *l = &m->enc[i];
+        norm(s, &l->ln1, frames);
+        linear(s, &l->qkv, s->h, frames, OTO_ACT_NONE, NULL, s->big);
+        oto_attention_full(s->pool, s->big, frames, m->dims.n_heads, attention_type(m), SCALE,
+                           s->h);
+        linear(s, &l->out, s->h, frames, OTO_ACT_NONE, s->x, s->x);
+        feed_forward(s, l, frames);
+    }
+    norm(s, &m->enc_ln, frames);
+}
+
+void oto_whisper_encode(oto_whisper_state *s, int window, const float *mel, int frames)
+{
+    const oto_whisper *m = s->m;
+    const int rows = carried_rows(s);
+    assert(frames > 0 && frames <= FRAMES);
     assert(window >= 0 && window < s->max_windows);
+    s->frames[window] = frames;
     oto_conv3_run(s->pool, &(oto_conv3){.w = &m->conv1.w,
                                         .x = mel,
-                                        .t_in = 2 * FRAMES,
+                                        .t_in = 2 * frames,
                                         .c_in = m->dims.n_mels,
                                         .stride = 1,
                                         .bias = m->conv1.b,
@@ -245,32 +352,26 @@ void oto_whisper_encode(oto_whisper_state *s, int window, const float *mel)
                                         .y = s->big});
     oto_conv3_run(s->pool, &(oto_conv3){.w = &m->conv2.w,
                                         .x = s->big,
-                                        .t_in = 2 * FRAMES,
+                                        .t_in = 2 * frames,
                                         .c_in = m->dims.width,
                                         .stride = 2,
                                         .bias = m->conv2.b,
                                         .act = OTO_ACT_GELU,
                                         .add = m->enc_pos,
                                         .y = s->x});
-    for (int i = 0; i < m->dims.n_layers_enc; i++) {
-        const whisper_layer *l = &m->enc[i];
-        norm(s, &l->ln1, FRAMES);
-        linear(s, &l->qkv, s->h, FRAMES, OTO_ACT_NONE, NULL, s->big);
-        oto_attention_full(s->pool, s->big, FRAMES, m->dims.n_heads, attention_type(m), SCALE,
-                           s->h);
-        linear(s, &l->out, s->h, FRAMES, OTO_ACT_NONE, s->x, s->x);
-        feed_forward(s, l, FRAMES);
-    }
-    norm(s, &m->enc_ln, FRAMES);
+    if (rows > 0)
+        carry_layers(s, window, rows);
+    else
+        run_layers(s, frames);
     for (int i = 0; i < m->dims.n_layers_dec; i++) {
-        linear(s, &m->dec[i].kv, s->h, FRAMES, OTO_ACT_NONE, NULL, s->big);
+        linear(s, &m->dec[i].kv, s->h, frames, OTO_ACT_NONE, NULL, s->big);
         keep_cross(s, i, window);
     }
 }
 
 void oto_whisper_encode_out(oto_whisper_state *s, int window, const float *mel, float *out)
 {
-    oto_whisper_encode(s, window, mel);
+    oto_whisper_encode(s, window, mel, FRAMES);
     memcpy(out, s->h, cross_elems(s->m) * sizeof *out);
 }
 
@@ -379,7 +480,7 @@ static oto_kv cross_kv(const oto_whisper_state *s, int layer, int window)
 {
     if (s->cross_head > 0)
         return (oto_kv){
-            .type = OTO_I8, .k = cross_at(s, layer, window, 0), .head_stride = s->cross_head};
+            .type = OTO_I8, .k = cross_at(s, layer, window, 0), .head_stride = oto_kv8_bytes(s->frames[window])};
     return (oto_kv){.type = s->m->kv_type,
                     .k = cross_at(s, layer, window, 0),
                     .v = cross_at(s, layer, window, 1),
@@ -393,9 +494,11 @@ static void cross_attention(oto_whisper_state *s, int layer, const oto_whisper_r
     const size_t width = (size_t)m->dims.width;
     norm(s, &m->dec[layer].ln2, n);
     linear(s, &m->dec[layer].q, s->h, n, OTO_ACT_NONE, NULL, s->big);
-    for (int i = 0; i < n; i++)
+    for (int i = 0; i < n; i++) {
+        const int window = s->window[rows[i].lane];
         s->attn[i] =
-            (oto_attn_lane){.kv = cross_kv(s, layer, s->window[rows[i].lane]), .n_keys = FRAMES};
+            (oto_attn_lane){.kv = cross_kv(s, layer, window), .n_keys = s->frames[window]};
+    }
     oto_attention_step(s->pool, s->big, width, n, s->attn, 0, m->dims.n_heads, SCALE, s->h, width);
     linear(s, &m->dec[layer].cross, s->h, n, OTO_ACT_NONE, s->x, s->x);
 }
@@ -441,12 +544,15 @@ static float bf16_at(const void *p, size_t i)
 }
 
 /* Keys of one head, scaled; in 8 bits they are without their mean, which softmax does not see. */
-static void head_keys(const oto_whisper_state *s, const char *cross, int head, int n, float *keys)
+static void head_keys(const oto_whisper_state *s, int layer, int window, int head, int n,
+                      float *keys)
 {
+    const char *cross = cross_at(s, layer, window, 0);
+    const int frames = s->frames[window];
     const char *k = cross + (size_t)head * FRAMES * HEAD * s->elem;
     const size_t elems = (size_t)n * HEAD;
     if (s->cross_head > 0)
-        oto_kv8_keys(cross + (size_t)head * s->cross_head, FRAMES, n, keys);
+        oto_kv8_keys(cross + (size_t)head * oto_kv8_bytes(frames), frames, n, keys);
     else
         for (size_t i = 0; i < elems; i++)
             keys[i] = s->elem == 2 ? bf16_at(k, i) : ((const float *)k)[i];
@@ -462,7 +568,7 @@ static void head_weights(oto_whisper_state *s, int layer, int window, int head, 
 {
     const size_t width = (size_t)s->m->dims.width;
     float *keys = s->big + CTX * width, *packed = keys + (size_t)FRAMES * HEAD;
-    head_keys(s, cross_at(s, layer, window, 0), head, n_frames, keys);
+    head_keys(s, layer, window, head, n_frames, keys);
     oto_pack(OTO_F32, keys, n_frames, HEAD, HEAD, packed, NULL, NULL);
     const oto_mat w = {.type = OTO_F32, .n = n_frames, .k = HEAD, .data = packed};
     oto_linear_run(s->pool, &(oto_linear){.w = &w,
@@ -495,7 +601,7 @@ int oto_whisper_align(oto_whisper_state *s, int lane, int window, const int32_t 
     const size_t each = (size_t)n * (size_t)n_frames;
     float *w, *p;
     int rc;
-    assert(n >= 1 && n_frames >= 0 && n_frames <= FRAMES);
+    assert(n >= 1 && n_frames >= 0 && n_frames <= s->frames[window]);
     if (n > CTX)
         return oto_fail(e, OTO_E_LIMIT, "whisper: %d tokens to align, at most %d", n, CTX);
     if ((rc = oto_arena_get(a, (size_t)d->n_alignment_heads * each, sizeof *w, &w, e)) != 0 ||
