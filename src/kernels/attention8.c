@@ -22,7 +22,7 @@ typedef struct {
     int t, t_pad, panels; /* keys; up to a multiple of 4; panels of K */
     char *k, *v;
     float *k_scale, *v_scale;
-    int32_t *k_sum;
+    int32_t *k_sum; /* times the table's `zero` */
 } head8;
 
 static size_t lines(size_t bytes)
@@ -87,7 +87,7 @@ static void pack_keys(const pack8 *p, const float *k, const head8 *h)
         }
         for (int i = 0; i < OTO_HEAD; i += 4)
             memcpy(column + (size_t)i * OTO_PANEL, q + i, 4);
-        h->k_sum[t] = sum;
+        h->k_sum[t] = sum * mm->zero;
     }
 }
 
@@ -184,87 +184,66 @@ void oto_kv8_keys(const void *head, int t, int n, float *out)
 
 #define Q_BYTES (OTO_HEAD + 64)
 
-static size_t ld_scores(int t)
+static size_t ld_sums(int t)
 {
-    return (((size_t)t * sizeof(float) + 63) / 64 | 1) * 64 / sizeof(float);
+    return (((size_t)t * sizeof(int32_t) + 63) / 64 | 1) * 64 / sizeof(int32_t);
 }
 
 size_t oto_attend8_bytes(int t, int m)
 {
-    return (size_t)m * (Q_BYTES + ld_scores(t) * sizeof(float) + 2 * (size_t)((t + 3) / 4 * 4)) +
-           64;
+    return (size_t)m * (Q_BYTES + ld_sums(t) * sizeof(int32_t) + 2 * (size_t)((t + 3) / 4 * 4)) +
+           ld_sums(t) * sizeof(float) + 64;
 }
 
-static void find_scores(const oto_kernels_impl *impl, const head8 *h, const char *q,
-                        const float *q_scale, int m, float *s, size_t lds)
+/* c[rows][cols panels of 16] of rows of bytes, in tiles of nearly equal height. */
+static void multiply(const oto_mm *mm, int rows, int panels, int groups, const char *a, size_t lda,
+                     const char *w, size_t panel, int32_t *c, size_t ldc)
 {
-    const oto_mm *mm = &impl->mm[OTO_I8];
-    _Alignas(64) int32_t c[OTO_MR_MAX * OTO_NP_MAX * OTO_PANEL];
+    const int tiles = (rows + mm->mr - 1) / mm->mr;
 
-    for (int p = 0, np; p < h->panels; p += np) {
-        const int first = p * OTO_PANEL;
+    for (int p = 0, np; p < panels; p += np) {
+        np = OTO_MIN(mm->np, panels - p);
+        for (int i = 0; i < tiles; i++) {
+            const int at = rows * i / tiles, n = rows * (i + 1) / tiles - at;
 
-        np = OTO_MIN(mm->np, h->panels - p);
-        for (int i = 0, n; i < m; i += n) {
-            n = OTO_MIN(mm->mr, m - i);
-            const oto_finish f = {.w_scale = h->k_scale + first,
-                                  .row_sum = h->k_sum + first,
-                                  .x_scale = q_scale + i,
-                                  .zero = mm->zero,
-                                  .y = s + (size_t)i * lds + first,
-                                  .ldy = lds};
-            mm->tile(n, np, OTO_HEAD / 4, q + (size_t)i * Q_BYTES, Q_BYTES,
-                     h->k + (size_t)first * OTO_HEAD, (size_t)OTO_HEAD * OTO_PANEL, c,
-                     (size_t)np * OTO_PANEL);
-            impl->finish(&f, c, np * OTO_PANEL, n, OTO_MIN(np * OTO_PANEL, h->t - first));
+            mm->tile(n, np, groups, a + (size_t)at * lda, lda, w + panel * (size_t)p, panel,
+                     c + (size_t)at * ldc + p * OTO_PANEL, ldc);
         }
     }
 }
 
-/* sums [2m][64] of the rows of P. */
-static void add_values(const oto_mm *mm, const head8 *h, const char *p, int m, int32_t *sums)
-{
-    const size_t ld = (size_t)h->t_pad;
-    const int rows = 2 * m, tiles = (rows + mm->mr - 1) / mm->mr;
-
-    for (int i = 0; i < tiles; i++) {
-        const int at = rows * i / tiles, n = rows * (i + 1) / tiles - at;
-
-        for (int c = 0; c < CHANNELS; c += mm->np)
-            mm->tile(n, mm->np, h->t_pad / 4, p + (size_t)at * ld, ld,
-                     h->v + ld * OTO_PANEL * (size_t)c, ld * OTO_PANEL,
-                     sums + at * OTO_HEAD + c * OTO_PANEL, OTO_HEAD);
-    }
-}
-
-void oto_attend8(const void *head, int t, const float *q, size_t ldq, int m, float scale,
+void oto_attend8(const void *head, int t, const float *q, size_t ldq, int m, float scale, int parts,
                  float *out, size_t ldo, void *work)
 {
     const oto_kernels_impl *impl = oto_k()->impl;
     const oto_mm *mm = &impl->mm[OTO_I8];
     const head8 h = head_of(head, t);
-    const size_t lds = ld_scores(t);
+    const size_t ld = ld_sums(t), ldp = (size_t)h.t_pad;
     char *qa = work;
-    float *s = (float *)(void *)(qa + (size_t)m * Q_BYTES);
-    char *p = (char *)(s + lds * (size_t)m);
+    int32_t *c = (int32_t *)(void *)(qa + (size_t)m * Q_BYTES);
+    float *scores = (float *)(void *)(c + ld * (size_t)m);
+    char *p = (char *)(scores + ld);
     _Alignas(64) int32_t sums[2 * OTO_MR_MAX * OTO_HEAD];
     _Alignas(64) float row[OTO_HEAD];
-    float q_scale[OTO_MR_MAX], total[OTO_MR_MAX];
+    float by[OTO_MR_MAX], total[OTO_MR_MAX];
 
-    for (int i = 0; i < m; i++) {
-        impl->scale(q + (size_t)i * ldq, OTO_HEAD, scale, row);
-        q_scale[i] = mm->prepare(row, OTO_HEAD, qa + (size_t)i * Q_BYTES);
-    }
-    find_scores(impl, &h, qa, q_scale, m, s, lds);
+    if (mm->zero == 0)
+        parts = 2;
     for (int i = 0; i < m; i++)
-        total[i] =
-            mm->exp_row(s + (size_t)i * lds, t, h.t_pad, p + 2 * (size_t)i * (size_t)h.t_pad);
-    add_values(mm, &h, p, m, sums);
+        by[i] = scale * mm->prepare(q + (size_t)i * ldq, OTO_HEAD, qa + (size_t)i * Q_BYTES);
+    multiply(mm, m, h.panels, OTO_HEAD / 4, qa, Q_BYTES, h.k, (size_t)OTO_HEAD * OTO_PANEL, c, ld);
     for (int i = 0; i < m; i++) {
-        const int32_t *high = sums + (size_t)i * 2 * OTO_HEAD, *low = high + OTO_HEAD;
+        const oto_weigh w = {
+            c + (size_t)i * ld, h.k_sum, h.k_scale, by[i], scores, t, h.t_pad, parts};
+        total[i] = impl->weigh(&w, p + (size_t)parts * (size_t)i * ldp);
+    }
+    multiply(mm, parts * m, CHANNELS, h.t_pad / 4, p, ldp, h.v, ldp * OTO_PANEL, sums, OTO_HEAD);
+    for (int i = 0; i < m; i++) {
+        const int32_t *high = sums + (size_t)(parts * i) * OTO_HEAD, *low = high + OTO_HEAD;
 
         for (int j = 0; j < OTO_HEAD; j++)
-            row[j] = (128.0f * (float)high[j] + (float)low[j]) * h.v_scale[j];
+            row[j] = (parts == 1 ? (float)high[j] : 128.0f * (float)high[j] + (float)low[j]) *
+                     h.v_scale[j];
         impl->scale(row, OTO_HEAD, 1 / total[i], out + (size_t)i * ldo);
     }
 }
@@ -283,7 +262,7 @@ void oto_kv8_attend_rows(oto_pool *pool, int thread, const void *kv8, int t, int
         for (int i = 0; i < m; i += block) {
             const size_t column = (size_t)h * OTO_HEAD;
 
-            oto_attend8(head, t, q + (size_t)i * ldq + column, ldq, OTO_MIN(block, m - i), scale,
+            oto_attend8(head, t, q + (size_t)i * ldq + column, ldq, OTO_MIN(block, m - i), scale, 1,
                         out + (size_t)i * ldo + column, ldo, work);
         }
     }
@@ -306,7 +285,7 @@ static void full_task(void *arg, int task, int thread)
 
     oto_attend8(f->heads + oto_kv8_bytes(f->t) * (size_t)i, f->t,
                 f->qkv + (size_t)row * 3 * width + column, 3 * width, OTO_MIN(f->block, f->t - row),
-                f->scale, f->out + (size_t)row * width + column, width,
+                f->scale, 1, f->out + (size_t)row * width + column, width,
                 oto_pool_scratch(f->pool, thread, NULL));
 }
 

@@ -405,15 +405,31 @@ static float exp_row_bf16(const float *s, int n, int n_pad, void *a)
     return exp_row(true, s, n, n_pad, a);
 }
 
-static float exp_row_i8(const float *s, int n, int n_pad, void *a)
+/* The scores but for `by`; returns the greatest. */
+static float score_row(const oto_weigh *w)
 {
-    uint8_t *high = a, *low = high + n_pad;
-    const __m256 most = _mm256_set1_ps(row_max(s, n));
+    for (int i = 0; i < w->n; i += 8) {
+        const __m256i lanes = first8(w->n - i);
+        const __m256i c = _mm256_sub_epi32(_mm256_maskload_epi32(w->sums + i, lanes),
+                                           _mm256_maskload_epi32(w->offset + i, lanes));
+
+        _mm256_maskstore_ps(w->scores + i, lanes,
+                            _mm256_mul_ps(_mm256_cvtepi32_ps(c), load(w->scale + i, lanes)));
+    }
+    return row_max(w->scores, w->n);
+}
+
+/* Rows are signed: of 2 parts always. */
+static float weigh(const oto_weigh *w, void *a)
+{
+    uint8_t *high = a, *low = high + w->n_pad;
+    const __m256 most = _mm256_set1_ps(score_row(w)), by = _mm256_set1_ps(w->by);
     __m256i sum = _mm256_setzero_si256();
 
-    for (int i = 0; i < n_pad; i += 8) {
-        const __m256i lanes = first8(OTO_MAX(n - i, 0));
-        const __m256 y = exp8(_mm256_sub_ps(load(s + i, lanes), most));
+    for (int i = 0; i < w->n_pad; i += 8) {
+        const __m256i lanes = first8(OTO_MAX(w->n - i, 0));
+        const __m256 s = load(w->scores + i, lanes);
+        const __m256 y = exp8(_mm256_mul_ps(_mm256_sub_ps(s, most), by));
         const __m256i q =
             _mm256_and_si256(_mm256_cvtps_epi32(_mm256_mul_ps(y, _mm256_set1_ps(16383))), lanes);
         const __m256i h = _mm256_srli_epi32(q, 7), l = _mm256_and_si256(q, _mm256_set1_epi32(127));
@@ -423,8 +439,8 @@ static float exp_row_i8(const float *s, int n, int n_pad, void *a)
         const int64_t two[2] = {_mm_cvtsi128_si64(bytes), _mm_extract_epi64(bytes, 1)};
 
         sum = _mm256_add_epi32(sum, q);
-        memcpy(high + i, &two[0], (size_t)OTO_MIN(8, n_pad - i));
-        memcpy(low + i, &two[1], (size_t)OTO_MIN(8, n_pad - i));
+        memcpy(high + i, &two[0], (size_t)OTO_MIN(8, w->n_pad - i));
+        memcpy(low + i, &two[1], (size_t)OTO_MIN(8, w->n_pad - i));
     }
     const __m128i four =
         _mm_add_epi32(_mm256_castsi256_si128(sum), _mm256_extracti128_si256(sum, 1));
@@ -651,13 +667,9 @@ static const oto_kernels_impl impl = {
             .prepare = prepare_bf16,
             .tile = bf16_tile,
             .exp_row = exp_row_bf16},
-           {.mr = MR,
-            .np = 1,
-            .a_bytes = 1,
-            .prepare = prepare_i8,
-            .tile = i8_tile,
-            .exp_row = exp_row_i8}},
+           {.mr = MR, .np = 1, .a_bytes = 1, .prepare = prepare_i8, .tile = i8_tile}},
     .finish = finish,
+    .weigh = weigh,
     .layer_norm = layer_norm,
     .to_bf16 = to_bf16,
     .scale = scale_row,

@@ -461,46 +461,73 @@ BF16 static float exp_row_bf16(const float *s, int n, int n_pad, void *a)
     return _mm512_reduce_add_ps(_mm512_add_ps(sum, sum2));
 }
 
-/* 16383 exp(x) for x ≤ 0, to the nearest integer; relative error 3e-6 before that. */
-INLINE __m512i exp14(__m512 x)
+/* unit * 2^x for x ≤ 0, to the nearest integer; relative error 3e-6 before that. */
+INLINE __m512i exp_units(__m512 x, __m512 unit)
 {
-    const __m512 u = _mm512_mul_ps(x, _mm512_set1_ps(1.44269504f));
-    const __m512 r = _mm512_reduce_ps(u, 8); /* u - round(u) */
-    __m512 y = _mm512_set1_ps(156.995106f);
-    y = _mm512_fmadd_ps(y, r, _mm512_set1_ps(915.913572f));
-    y = _mm512_fmadd_ps(y, r, _mm512_set1_ps(3935.86812f));
-    y = _mm512_fmadd_ps(y, r, _mm512_set1_ps(11355.4538f));
-    y = _mm512_fmadd_ps(y, r, _mm512_set1_ps(16383));
-    return _mm512_cvtps_epi32(_mm512_scalef_ps(y, _mm512_sub_ps(u, r)));
+    const __m512 r = _mm512_reduce_ps(x, 8); /* x - round(x) */
+    __m512 y = _mm512_set1_ps(0.00958281f);
+    y = _mm512_fmadd_ps(y, r, _mm512_set1_ps(0.05590634f));
+    y = _mm512_fmadd_ps(y, r, _mm512_set1_ps(0.24024099f));
+    y = _mm512_fmadd_ps(y, r, _mm512_set1_ps(0.6931242f));
+    y = _mm512_fmadd_ps(_mm512_mul_ps(y, unit), r, unit);
+    return _mm512_cvtps_epi32(_mm512_scalef_ps(y, _mm512_sub_ps(x, r)));
+}
+
+/* The scores but for `by`; returns the greatest. */
+static float score_row(const oto_weigh *w)
+{
+    const __m512 least = _mm512_set1_ps(-__builtin_inff());
+    __m512 most = least;
+    for (int i = 0; i < w->n; i += 16) {
+        const __mmask16 lanes = first16(w->n - i);
+        const __m512i c = _mm512_sub_epi32(_mm512_maskz_loadu_epi32(lanes, w->sums + i),
+                                           _mm512_maskz_loadu_epi32(lanes, w->offset + i));
+        const __m512 s =
+            _mm512_mul_ps(_mm512_cvtepi32_ps(c), _mm512_maskz_loadu_ps(lanes, w->scale + i));
+        most = _mm512_mask_max_ps(most, lanes, most, s);
+        _mm512_mask_storeu_ps(w->scores + i, lanes, s);
+    }
+    return _mm512_reduce_max_ps(most);
 }
 
 /* The packs work within 128-bit lanes; the permutation puts the 4-byte pieces in order. */
-static float exp_row_i8(const float *s, int n, int n_pad, void *a)
+INLINE float weigh_row(const int parts, const oto_weigh *w, uint8_t *high)
 {
     const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
     const __m512i low7 = _mm512_set1_epi16(127);
-    uint8_t *high = a, *low = high + n_pad;
-    const __m512 most = _mm512_set1_ps(row_max(s, n));
+    const __m512 unit = _mm512_set1_ps(parts == 1 ? 255 : 16383);
+    const float by = w->by * 1.44269504f;
+    const __m512 by16 = _mm512_set1_ps(by), most = _mm512_set1_ps(score_row(w) * by);
+    uint8_t *low = high + w->n_pad;
     __m512i sum = _mm512_setzero_si512();
-    for (int i = 0; i < n_pad; i += 64) {
+    for (int i = 0; i < w->n_pad; i += 64) {
+        const int left = w->n_pad - i;
+        const __mmask64 bytes = left >= 64 ? ~(__mmask64)0 : ((__mmask64)1 << left) - 1;
         __m512i q[4];
         UNROLL for (int j = 0; j < 4; j++)
         {
-            const __mmask16 lanes = first16(OTO_MAX(n - i - 16 * j, 0));
-            const __m512 x = _mm512_maskz_loadu_ps(lanes, s + i + 16 * j);
-            q[j] = _mm512_maskz_mov_epi32(lanes, exp14(_mm512_sub_ps(x, most)));
+            const __mmask16 lanes = first16(OTO_MAX(w->n - i - 16 * j, 0));
+            const __m512 s = _mm512_maskz_loadu_ps(lanes, w->scores + i + 16 * j);
+            q[j] = _mm512_maskz_mov_epi32(lanes, exp_units(_mm512_fmsub_ps(s, by16, most), unit));
             sum = _mm512_add_epi32(sum, q[j]);
         }
-        const __m512i w0 = _mm512_packs_epi32(q[0], q[1]), w1 = _mm512_packs_epi32(q[2], q[3]);
-        const __m512i h = _mm512_packus_epi16(_mm512_srli_epi16(w0, 7), _mm512_srli_epi16(w1, 7));
-        const __m512i l =
-            _mm512_packus_epi16(_mm512_and_si512(w0, low7), _mm512_and_si512(w1, low7));
-        const int left = n_pad - i;
-        const __mmask64 bytes = left >= 64 ? ~(__mmask64)0 : ((__mmask64)1 << left) - 1;
-        _mm512_mask_storeu_epi8(high + i, bytes, _mm512_permutexvar_epi32(order, h));
-        _mm512_mask_storeu_epi8(low + i, bytes, _mm512_permutexvar_epi32(order, l));
+        __m512i a = _mm512_packs_epi32(q[0], q[1]), b = _mm512_packs_epi32(q[2], q[3]);
+        if (parts == 2) {
+            const __m512i l =
+                _mm512_packus_epi16(_mm512_and_si512(a, low7), _mm512_and_si512(b, low7));
+            _mm512_mask_storeu_epi8(low + i, bytes, _mm512_permutexvar_epi32(order, l));
+            a = _mm512_srli_epi16(a, 7);
+            b = _mm512_srli_epi16(b, 7);
+        }
+        _mm512_mask_storeu_epi8(high + i, bytes,
+                                _mm512_permutexvar_epi32(order, _mm512_packus_epi16(a, b)));
     }
     return (float)_mm512_reduce_add_epi32(sum);
+}
+
+static float weigh(const oto_weigh *w, void *a)
+{
+    return w->parts == 1 ? weigh_row(1, w, a) : weigh_row(2, w, a);
 }
 
 static void layer_norm(const float *x, const float *gamma, const float *beta, float eps, int n,
@@ -752,12 +779,11 @@ static float logsumexp_f32(const float *x, int n)
     }
 #define I8_MM                                                                                      \
     {                                                                                              \
-        .mr = 12, .np = 4, .a_bytes = 1, .zero = 128, .prepare = prepare_i8, .tile = i8_tile,      \
-        .exp_row = exp_row_i8                                                                      \
+        .mr = 12, .np = 4, .a_bytes = 1, .zero = 128, .prepare = prepare_i8, .tile = i8_tile       \
     }
 #define COMMON                                                                                     \
-    .finish = finish, .layer_norm = layer_norm, .to_bf16 = to_bf16, .scale = scale_row,            \
-    .scores = {scores_f32, scores_bf16}, .values = {values_f32, values_bf16}
+    .finish = finish, .weigh = weigh, .layer_norm = layer_norm, .to_bf16 = to_bf16,                \
+    .scale = scale_row, .scores = {scores_f32, scores_bf16}, .values = {values_f32, values_bf16}
 #define TABLE(text, which)                                                                         \
     {                                                                                              \
         .name = text, .impl = &which, .dot_f32 = dot_f32, .ln_max_f32 = ln_max_f32,                \

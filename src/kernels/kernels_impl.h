@@ -29,11 +29,20 @@ typedef struct {
     void (*tile)(int m, int np, int groups, const void *a, size_t lda, const void *w, size_t ldw,
                  void *c, size_t ldc);
     /* Softmax numerators as a prepared row: a[i] = exp(s[i] - max s), i < n, then zeros up to n_pad
-     * (a multiple of the group); returns their sum. F32: a may be s. I8: in 14 bits, the upper 7 in
-     * n_pad bytes and the lower 7 in the n_pad after them, neither with `zero`; the sum is theirs,
-     * 16383 for a weight of 1. */
+     * (a multiple of the group); returns their sum. F32: a may be s. Not for I8. */
     float (*exp_row)(const float *s, int n, int n_pad, void *a);
 } oto_mm;
+
+/* A row of integer sums that becomes a row of weights, for attention in 8 bits. */
+typedef struct {
+    const int32_t *sums; /* [n] */
+    const int32_t *offset;
+    const float *scale;
+    float by;      /* score i = (sums[i] - offset[i]) * scale[i] * by */
+    float *scores; /* [n], room to work */
+    int n, n_pad;
+    int parts; /* 1: weights of 8 bits, where the tile's rows are unsigned; 2: of 14 */
+} oto_weigh;
 
 /* What happens to a tile of sums before it is y. Pointers are at the tile's first output. */
 typedef struct {
@@ -53,6 +62,10 @@ typedef struct oto_kernels_impl {
     oto_mm mm[3]; /* F32, BF16, I8 */
     /* c[m][ldc] → y[m][n] */
     void (*finish)(const oto_finish *f, const void *c, int ldc, int m, int n);
+    /* Weights exp(score - max) as bytes in a: of 1 part, 0 … 255 for 0 … 1, n_pad of them, zeros
+     * from n on; of 2 parts 0 … 16383, their upper 7 bits first, then their lower 7 as as many
+     * bytes. None has `zero` added. Returns their sum. */
+    float (*weigh)(const oto_weigh *w, void *a);
     void (*layer_norm)(const float *x, const float *gamma, const float *beta, float eps, int n,
                        float *y);
     void (*to_bf16)(const float *x, int n, uint16_t *out); /* nearest even */
@@ -69,9 +82,10 @@ typedef struct oto_kernels_impl {
 } oto_kernels_impl;
 
 /* attention8.c: softmax(q kᵀ * scale) v for m ≤ OTO_MR_MAX queries [m][64], rows ldq apart, over
- * one head of oto_kv8_pack. work: oto_attend8_bytes(t, m), aligned to 64 bytes. */
+ * one head of oto_kv8_pack; parts as in oto_weigh, 2 where rows are signed. work:
+ * oto_attend8_bytes(t, m), aligned to 64 bytes. */
 size_t oto_attend8_bytes(int t, int m);
-void oto_attend8(const void *head, int t, const float *q, size_t ldq, int m, float scale,
+void oto_attend8(const void *head, int t, const float *q, size_t ldq, int m, float scale, int parts,
                  float *out, size_t ldo, void *work);
 void oto_attention_full8(oto_pool *pool, const float *qkv, int t, int n_heads, float scale,
                          float *out);

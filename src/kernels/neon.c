@@ -322,15 +322,30 @@ static float exp_row_bf16(const float *s, int n, int n_pad, void *a)
     return exp_row(true, s, n, n_pad, a);
 }
 
-static float exp_row_i8(const float *s, int n, int n_pad, void *a)
+/* The scores but for `by`; returns the greatest. All rows have room up to a multiple
+ * of 4. */
+static float score_row(const oto_weigh *w)
 {
-    uint8_t *high = a, *low = high + n_pad;
-    const float32x4_t most = vdupq_n_f32(row_max(s, n));
+    for (int i = 0; i < w->n; i += 4) {
+        const int32x4_t c = vsubq_s32(vld1q_s32(w->sums + i), vld1q_s32(w->offset + i));
+
+        vst1q_f32(w->scores + i, vmulq_f32(vcvtq_f32_s32(c), vld1q_f32(w->scale + i)));
+    }
+    return row_max(w->scores, w->n);
+}
+
+/* Rows are signed: of 2 parts always. */
+static float weigh(const oto_weigh *w, void *a)
+{
+    uint8_t *high = a, *low = high + w->n_pad;
+    const float32x4_t most = vdupq_n_f32(score_row(w));
     uint32x4_t sum = vdupq_n_u32(0);
 
-    for (int i = 0; i < n_pad; i += 4) { /* a multiple of 4 */
-        const float32x4_t y = exp4(vsubq_f32(load(s + i, n - i), most));
-        const uint32x4_t q = vcvtnq_u32_f32(keep(vmulq_n_f32(y, 16383), first4(OTO_MAX(n - i, 0))));
+    for (int i = 0; i < w->n_pad; i += 4) { /* a multiple of 4 */
+        const float32x4_t y =
+            exp4(vmulq_n_f32(vsubq_f32(load(w->scores + i, w->n - i), most), w->by));
+        const uint32x4_t q =
+            vcvtnq_u32_f32(keep(vmulq_n_f32(y, 16383), first4(OTO_MAX(w->n - i, 0))));
         const uint16x8_t words =
             vcombine_u16(vmovn_u32(vshrq_n_u32(q, 7)), vmovn_u32(vandq_u32(q, vdupq_n_u32(127))));
         const uint32x2_t bytes = vreinterpret_u32_u8(vmovn_u16(words));
@@ -527,13 +542,9 @@ static const oto_kernels_impl impl = {
             .prepare = prepare_bf16,
             .tile = bf16_tile,
             .exp_row = exp_row_bf16},
-           {.mr = MR,
-            .np = 1,
-            .a_bytes = 1,
-            .prepare = prepare_i8,
-            .tile = i8_tile,
-            .exp_row = exp_row_i8}},
+           {.mr = MR, .np = 1, .a_bytes = 1, .prepare = prepare_i8, .tile = i8_tile}},
     .finish = finish,
+    .weigh = weigh,
     .layer_norm = layer_norm,
     .to_bf16 = to_bf16,
     .scale = scale_row,

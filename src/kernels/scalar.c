@@ -171,14 +171,17 @@ static float exp_row_bf16(const float *s, int n, int n_pad, void *a)
     return sum;
 }
 
-static float exp_row_i8(const float *s, int n, int n_pad, void *a)
+/* Rows are signed: of 2 parts always. */
+static float weigh(const oto_weigh *w, void *a)
 {
-    uint8_t *high = a, *low = high + n_pad;
-    float most = row_max(s, n);
+    uint8_t *high = a, *low = high + w->n_pad;
     int sum = 0;
-    memset(high, 0, 2 * (size_t)n_pad);
-    for (int i = 0; i < n; i++) {
-        int q = (int)rintf(expf(s[i] - most) * 16383);
+    for (int i = 0; i < w->n; i++)
+        w->scores[i] = (float)(w->sums[i] - w->offset[i]) * w->scale[i];
+    float most = row_max(w->scores, w->n);
+    memset(high, 0, 2 * (size_t)w->n_pad);
+    for (int i = 0; i < w->n; i++) {
+        int q = (int)rintf(expf((w->scores[i] - most) * w->by) * 16383);
         sum += q;
         high[i] = (uint8_t)(q >> 7);
         low[i] = (uint8_t)(q & 127);
@@ -315,13 +318,9 @@ static const oto_kernels_impl impl = {
             .prepare = prepare_bf16,
             .tile = tile_bf16,
             .exp_row = exp_row_bf16},
-           {.mr = MR,
-            .np = 1,
-            .a_bytes = 1,
-            .prepare = prepare_i8,
-            .tile = tile_i8,
-            .exp_row = exp_row_i8}},
+           {.mr = MR, .np = 1, .a_bytes = 1, .prepare = prepare_i8, .tile = tile_i8}},
     .finish = finish,
+    .weigh = weigh,
     .layer_norm = layer_norm,
     .to_bf16 = to_bf16,
     .scale = scale_row,
