@@ -77,6 +77,34 @@ int oto_batch_segments(const oto_batch *b); /* given out in this job */
 /* Language of the recording: as asked for, or detected in the first batch; "" before. */
 const char *oto_batch_language(const oto_batch *b, float *probability);
 
+/* ---- hearing (listener.c) ---- */
+
+#define OTO_HEARD_SAMPLES (OTO_SAMPLE_RATE / 2)
+#define OTO_HEARD_SPANS   16
+
+/* Half a second of a recording, and the segments of speech that ended in it. */
+typedef struct {
+    float pcm[OTO_HEARD_SAMPLES];
+    size_t n; /* samples; 0 at the end */
+    oto_span spans[OTO_HEARD_SPANS];
+    int n_spans;
+    int64_t horizon_ms; /* no segment still to come starts before this time */
+    bool last;
+    int rc;        /* of the last: why reading ended */
+    oto_err error; /* with it */
+} oto_heard;
+
+/* Reads a recording and finds the speech in it, up to n_blocks ahead, on a thread of its own. */
+typedef struct oto_listener oto_listener;
+int oto_listener_new(oto_arena *a, int n_blocks, oto_listener **out, oto_err *e) OTO_CHECK;
+size_t oto_listener_bytes(int n_blocks);
+/* media and vad (or NULL) are the listener's until it is stopped. */
+int oto_listener_start(oto_listener *l, oto_media *media, oto_vad *vad, oto_err *e) OTO_CHECK;
+/* The next block, valid until the call after; not to be called after the last. */
+const oto_heard *oto_listener_next(oto_listener *l);
+/* Waits for the thread; adds the seconds it spent reading and detecting. May be called twice. */
+void oto_listener_stop(oto_listener *l, double *decode_s, double *vad_s);
+
 /* ---- slicing (slice.c) ---- */
 
 /* Cuts a recording into windows. Audio is pushed first, then what is known to be speech in it; the

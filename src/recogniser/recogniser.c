@@ -13,8 +13,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#define BLOCK_SAMPLES (OTO_SAMPLE_RATE / 2)
-#define SPANS         16
 /* The VAD's longest segment, its end silence and its look-back, with room to spare. */
 #define MAX_SEGMENT_MS 60000
 #define RING_SAMPLES   ((int64_t)(MAX_SEGMENT_MS + 10000) * OTO_MS)
@@ -24,7 +22,11 @@
 /* What a thread touches of its scratch: one head's keys and values, and rows. */
 #define SCRATCH_BYTES ((size_t)1 << 20)
 #define DEFAULT_BATCH 6
-#define DEFAULT_BEAM  5
+/* Half seconds heard ahead of the model: most of what a run of it takes in. Recognisers that share
+ * an engine listen while others use it. */
+#define AHEAD        256
+#define AHEAD_SHARED 64
+#define DEFAULT_BEAM 5
 /* What a job touches besides the plan below: stacks, the results of a batch, code pages. */
 #define SLACK_BYTES ((size_t)8 << 20)
 /* Code of the program and its libraries that becomes resident while a job runs. */
@@ -38,7 +40,7 @@ struct oto_recogniser {
     oto_arena *job;     /* what one job opens: decoder, VAD */
     oto_batch *batch;
     oto_slicer *slicer;
-    float *block; /* [BLOCK_SAMPLES] */
+    oto_listener *listener;
 };
 
 void oto_job_defaults(oto_job_options *o)
@@ -51,10 +53,15 @@ void oto_job_defaults(oto_job_options *o)
 
 /* ---- memory ---- */
 
-static size_t fixed_bytes(int batch)
+static int ahead(const oto_recogniser_options *o)
 {
-    return oto_batch_bytes(batch, MAX_WINDOW) + oto_slicer_bytes(RING_SAMPLES) +
-           BLOCK_SAMPLES * sizeof(float) + 4096;
+    return o->engine != NULL ? AHEAD_SHARED : AHEAD;
+}
+
+static size_t fixed_bytes(const oto_recogniser_options *o)
+{
+    return oto_batch_bytes(o->batch, MAX_WINDOW) + oto_slicer_bytes(RING_SAMPLES) +
+           oto_listener_bytes(ahead(o)) + 4096;
 }
 
 static size_t mapped_bytes(const oto_model *m)
@@ -94,7 +101,7 @@ void oto_recogniser_plan(const oto_recogniser_options *options, size_t *engine_b
     *engine_bytes = mapped_bytes(o.asr) + mapped_bytes(o.vad) +
                     oto_asr_bytes(o.asr, o.batch, o.max_beam) + (size_t)o.threads * SCRATCH_BYTES +
                     CODE_BYTES;
-    *recogniser_bytes = fixed_bytes(o.batch) + SLACK_BYTES;
+    *recogniser_bytes = fixed_bytes(&o) + SLACK_BYTES;
 }
 
 /* Resident bytes of a whole job at this batch. */
@@ -155,8 +162,8 @@ static int make(oto_recogniser *r, oto_err *e)
     if (o->engine != NULL)
         r->engine = o->engine;
     if ((rc = oto_pool_new(1, OTO_POOL_SCRATCH_BYTES, &r->vad_pool, e)) != 0 ||
-        (rc = oto_arena_new("windows", fixed_bytes(o->batch), &r->fixed, e)) != 0 ||
-        (rc = oto_arena_get(r->fixed, BLOCK_SAMPLES, sizeof(float), &r->block, e)) != 0 ||
+        (rc = oto_arena_new("windows", fixed_bytes(o), &r->fixed, e)) != 0 ||
+        (rc = oto_listener_new(r->fixed, ahead(o), &r->listener, e)) != 0 ||
         (rc = oto_batch_new(r->fixed, o->batch, MAX_WINDOW, &r->batch, e)) != 0 ||
         (rc = oto_slicer_new(r->fixed, RING_SAMPLES, &r->slicer, e)) != 0)
         return rc;
@@ -202,6 +209,7 @@ typedef struct {
     oto_arena *arena; /* of the job */
     oto_media *media;
     oto_vad *vad;
+    oto_listener *listener;
     oto_engine *engine;
     oto_slicer *slicer; /* NULL: spans are only reported */
     oto_batch *batch;   /* NULL with it */
@@ -233,71 +241,58 @@ static int take_span(job *j, const oto_span *s, oto_err *e)
     return j->slicer != NULL ? oto_slicer_speech(j->slicer, s, e) : 0;
 }
 
-static int detect(job *j, const float *pcm, size_t n, bool final, oto_err *e)
+static int take_block(job *j, const oto_heard *b, oto_err *e)
 {
-    oto_span spans[SPANS];
-    size_t used;
-    int count, rc;
+    int rc = 0;
 
-    do {
-        const double t0 = oto_now_s();
-
-        count = oto_vad_push(j->vad, pcm, n, final, spans, SPANS, &used);
-        j->out->vad_s += oto_now_s() - t0;
-        pcm += used;
-        n -= used;
-        for (int i = 0; i < count; i++)
-            if ((rc = take_span(j, &spans[i], e)) != 0)
-                return rc;
-    } while (n > 0 || count == SPANS);
-    return 0;
-}
-
-static int take_block(job *j, const float *pcm, size_t n, bool final, oto_err *e)
-{
     if (j->slicer != NULL)
-        oto_slicer_audio(j->slicer, pcm, n);
-    if (j->vad != NULL)
-        return detect(j, pcm, n, final, e);
-    return oto_slicer_all(j->slicer, e);
+        oto_slicer_audio(j->slicer, b->pcm, b->n);
+    if (j->vad == NULL)
+        return oto_slicer_all(j->slicer, e);
+    for (int i = 0; i < b->n_spans && rc == 0; i++)
+        rc = take_span(j, &b->spans[i], e);
+    return rc;
 }
 
-/* Without windows on their way, everything before the VAD's horizon is done. */
-static int idle_progress(job *j, oto_err *e)
+/* Without windows on their way, everything before the VAD's horizon is done: silence is as soon as
+ * it is heard. */
+static int idle_progress(job *j, const oto_heard *b, oto_err *e)
 {
     if (j->vad == NULL || (j->batch != NULL && oto_batch_busy(j->batch)))
         return 0;
-    return progress(j, OTO_MIN(oto_vad_horizon_ms(j->vad), j->out->audio_ms), e);
+    return progress(j, OTO_MIN(b->horizon_ms, j->out->audio_ms), e);
 }
 
-/* Reads the whole recording. What was decoded before an error is still handed on. */
-static int read_all(job *j, float *block, oto_err *e)
+/* Hears the whole recording. What was decoded before an error is still handed on. */
+static int hear_all(job *j, oto_err *e)
 {
     int64_t samples = 0;
-    size_t got;
-    int rc;
+    int rc = 0;
 
     for (;;) {
-        const double t0 = oto_now_s();
+        const oto_heard *b = oto_listener_next(j->listener);
 
-        rc = oto_media_read(j->media, block, BLOCK_SAMPLES, &got, e);
-        j->out->decode_s += oto_now_s() - t0;
-        if (rc != 0 || got == 0)
-            break;
-        samples += (int64_t)got;
+        samples += (int64_t)b->n;
         j->out->audio_ms = samples / OTO_MS;
-        if ((rc = take_block(j, block, got, false, e)) != 0)
-            return rc;
-        /* Silence is done as soon as it is heard. */
-        if ((rc = idle_progress(j, e)) != 0)
+        if (b->last && b->rc != 0) {
+            if (e != NULL)
+                *e = b->error;
+            if (!j->o->whole)
+                take_block(j, b, NULL);
+            return b->rc;
+        }
+        if ((rc = take_block(j, b, e)) != 0 || b->last || (rc = idle_progress(j, b, e)) != 0)
             return rc;
     }
-    if (j->vad != NULL && (rc == 0 || !j->o->whole)) {
-        oto_err *const why = rc != 0 ? NULL : e;
-        const int last = detect(j, block, 0, true, why);
+}
 
-        rc = rc != 0 ? rc : last;
-    }
+static int listen_to(job *j, oto_err *e)
+{
+    int rc = oto_listener_start(j->listener, j->media, j->vad, e);
+
+    if (rc == 0)
+        rc = hear_all(j, e);
+    oto_listener_stop(j->listener, &j->out->decode_s, &j->out->vad_s);
     return rc;
 }
 
@@ -416,6 +411,7 @@ int oto_recogniser_run(oto_recogniser *r, const char *path, const oto_job_option
 {
     job j = {.o = o,
              .out = out,
+             .listener = r->listener,
              .slicer = r->slicer,
              .engine = r->engine,
              .batch = r->batch,
@@ -442,7 +438,7 @@ int oto_recogniser_run(oto_recogniser *r, const char *path, const oto_job_option
     if ((rc = open_media(&j, path, e)) != 0)
         return rc;
 
-    rc = read_all(&j, r->block, e);
+    rc = listen_to(&j, e);
     /* A decoder that broke down does not take with it what it delivered. */
     if (rc == 0 || (rc != OTO_E_CANCELLED && !o->whole)) {
         oto_err *const why = rc != 0 ? NULL : e;
@@ -472,17 +468,16 @@ int oto_recogniser_vad(const oto_model *vad, int threads, const char *path,
 {
     job j = {.o = o, .out = out, .on_span = on_span, .total_ms = -1};
     oto_pool *pool = NULL;
-    float *block;
     int rc;
 
     memset(out, 0, sizeof *out);
     if ((rc = oto_pool_new(threads > 0 ? threads : 1, OTO_POOL_SCRATCH_BYTES, &pool, e)) != 0 ||
         (rc = oto_arena_new("vad", JOB_BYTES, &j.arena, e)) != 0 ||
         (rc = open_vad(&j, vad, pool, e)) != 0 ||
-        (rc = oto_arena_get(j.arena, BLOCK_SAMPLES, sizeof *block, &block, e)) != 0 ||
+        (rc = oto_listener_new(j.arena, AHEAD_SHARED, &j.listener, e)) != 0 ||
         (rc = open_media(&j, path, e)) != 0)
         goto done;
-    rc = read_all(&j, block, e);
+    rc = listen_to(&j, e);
     if (rc == 0)
         rc = progress(&j, out->audio_ms, e);
     describe_end(&j);
