@@ -22,9 +22,9 @@
 /* What a thread touches of its scratch: one head's keys and values, and rows. */
 #define SCRATCH_BYTES ((size_t)1 << 20)
 #define DEFAULT_BATCH 6
-/* Half seconds heard ahead of the model: most of what a run of it takes in. Recognisers that share
- * an engine listen while others use it. */
-#define AHEAD        256
+/* Half seconds heard ahead of the model: a good part of what a run of it takes in. Recognisers that
+ * share an engine listen while others use it. */
+#define AHEAD        128
 #define AHEAD_SHARED 64
 #define DEFAULT_BEAM 5
 /* What a job touches besides the plan below: stacks, the results of a batch, code pages. */
