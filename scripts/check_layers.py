@@ -22,7 +22,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 HOMES = [
     (r"lib(avformat|avcodec|avutil|swresample)/", ["media/"]),
     (r"kiss_fft", ["features/"]),
-    (r"pthread\.h|threads\.h", ["kernels/pool.c", "media/", "base/", "recogniser/engine.c", "work/", "server/", "measure/"]),
+    (r"pthread\.h|threads\.h", ["kernels/pool.c", "media/", "base/", "recogniser/engine.c", "recogniser/listener.c", "work/", "server/", "measure/"]),
     (r"(imm|xmm|emm|avx\w*)intrin\.h|arm_neon\.h|cpuid\.h", ["kernels/"]),
     (r"seccomp\.h|linux/(seccomp|filter|audit)\.h", ["base/sandbox.c"]),
     (r"curl/", ["weights/", "server/notices.c", "measure/client.c"]),

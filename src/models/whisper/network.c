@@ -48,7 +48,7 @@ struct oto_whisper_state {
     size_t cross_head;     /* bytes of a head of `cross`: keys and values in 8 bits; else 0 */
     int16_t *from;         /* [max_lanes][CTX] */
     int16_t *moved;        /* [max_lanes][CTX], while lanes move */
-    int *frames;           /* [max_windows]: what the encoder heard of each */
+    int *frames;           /* [max_windows]: what the encoder heard of each; 0: never used */
     int *window;           /* [max_lanes] */
     int *taken;            /* [max_lanes]: positions whose pages are taken */
     oto_attn_lane *attn;   /* [max_rows] */
@@ -150,6 +150,8 @@ int oto_whisper_state_new(const oto_whisper *m, int max_windows, int max_lanes, 
             return rc;
     for (int i = 0; i < max_lanes; i++)
         s->window[i] = s->taken[i] = 0;
+    for (int i = 0; i < max_windows; i++)
+        s->frames[i] = 0;
     *out = s;
     return 0;
 }
@@ -237,6 +239,24 @@ static void keep_task(void *arg, int task, int thread)
                  t0);
 }
 
+static void take_pages(void *p, size_t n_bytes)
+{
+    volatile char *at = p;
+    for (size_t i = 0; i < n_bytes; i += PAGE)
+        at[i] = 0;
+}
+
+/* All that a full window needs, whatever the first ones hold: the peak must not depend on it. */
+static void take_window(oto_whisper_state *s, int window)
+{
+    const size_t floats = (size_t)s->max_rows * (size_t)s->m->dims.width * sizeof(float);
+    for (int i = 0; i < s->m->dims.n_layers_dec; i++)
+        take_pages(cross_at(s, i, window, 0), cross_bytes(s));
+    take_pages(s->x, floats);
+    take_pages(s->h, floats);
+    take_pages(s->big, 4 * floats);
+}
+
 static oto_dtype attention_type(const oto_whisper *m)
 {
     return m->dims.compute == OTO_COMPUTE_I8     ? OTO_I8
@@ -288,8 +308,8 @@ static void carry_task(void *arg, int task, int thread)
     const whisper_norm *last = c->next ? &c->next->ln1 : &s->m->enc_ln;
     if (c->layer != NULL) {
         const whisper_layer *l = c->layer;
-        oto_kv8_attend_rows(s->pool, thread, c->kv8, c->frames, s->m->dims.n_heads, qkv, 3 * width, n,
-                            SCALE, h, width);
+        oto_kv8_attend_rows(s->pool, thread, c->kv8, c->frames, s->m->dims.n_heads, qkv, 3 * width,
+                            n, SCALE, h, width);
         linear_rows(s, thread, &l->out, h, n, OTO_ACT_NONE, x, x);
         oto_layer_norm_rows(x, width, l->ln3.g, l->ln3.b, EPS, n, (int)width, h, width);
         linear_rows(s, thread, &l->fc1, h, n, OTO_ACT_GELU, NULL, inside);
@@ -341,6 +361,8 @@ void oto_whisper_encode(oto_whisper_state *s, int window, const float *mel, int 
     const int rows = carried_rows(s);
     assert(frames > 0 && frames <= FRAMES);
     assert(window >= 0 && window < s->max_windows);
+    if (s->frames[window] == 0)
+        take_window(s, window);
     s->frames[window] = frames;
     oto_conv3_run(s->pool, &(oto_conv3){.w = &m->conv1.w,
                                         .x = mel,
@@ -385,7 +407,7 @@ static char *self_at(const oto_whisper_state *s, int layer, int kv, int lane)
 }
 
 /* Pages of the first n_pos positions of each head. */
-static void take_pages(oto_whisper_state *s, int lane, int n_pos)
+static void take_lane(oto_whisper_state *s, int lane, int n_pos)
 {
     const int n_heads = s->m->dims.n_heads * 2 * s->m->dims.n_layers_dec;
     const size_t row = (size_t)HEAD * s->elem;
@@ -408,7 +430,7 @@ void oto_whisper_lane_start(oto_whisper_state *s, int lane, int window, int n_po
     const int all = OTO_MAX(lane + 1, (window + 1) * s->max_lanes / s->max_windows);
     for (int i = 0; i < all; i++)
         if (s->taken[i] < n_pos)
-            take_pages(s, i, n_pos);
+            take_lane(s, i, n_pos);
     s->window[lane] = window;
 }
 
@@ -479,8 +501,9 @@ static void self_attention(oto_whisper_state *s, int layer, const oto_whisper_ro
 static oto_kv cross_kv(const oto_whisper_state *s, int layer, int window)
 {
     if (s->cross_head > 0)
-        return (oto_kv){
-            .type = OTO_I8, .k = cross_at(s, layer, window, 0), .head_stride = oto_kv8_bytes(s->frames[window])};
+        return (oto_kv){.type = OTO_I8,
+                        .k = cross_at(s, layer, window, 0),
+                        .head_stride = oto_kv8_bytes(s->frames[window])};
     return (oto_kv){.type = s->m->kv_type,
                     .k = cross_at(s, layer, window, 0),
                     .v = cross_at(s, layer, window, 1),
@@ -496,8 +519,7 @@ static void cross_attention(oto_whisper_state *s, int layer, const oto_whisper_r
     linear(s, &m->dec[layer].q, s->h, n, OTO_ACT_NONE, NULL, s->big);
     for (int i = 0; i < n; i++) {
         const int window = s->window[rows[i].lane];
-        s->attn[i] =
-            (oto_attn_lane){.kv = cross_kv(s, layer, window), .n_keys = s->frames[window]};
+        s->attn[i] = (oto_attn_lane){.kv = cross_kv(s, layer, window), .n_keys = s->frames[window]};
     }
     oto_attention_step(s->pool, s->big, width, n, s->attn, 0, m->dims.n_heads, SCALE, s->h, width);
     linear(s, &m->dec[layer].cross, s->h, n, OTO_ACT_NONE, s->x, s->x);
