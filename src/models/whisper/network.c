@@ -246,7 +246,8 @@ static void take_pages(void *p, size_t n_bytes)
         at[i] = 0;
 }
 
-/* All that a full window needs, whatever the first ones hold: the peak must not depend on it. */
+/* All that a full window needs, whatever the first ones hold, and that as many windows need when
+ * they are sampled: the peak must not depend on it. */
 static void take_window(oto_whisper_state *s, int window)
 {
     const size_t floats = (size_t)s->max_rows * (size_t)s->m->dims.width * sizeof(float);
@@ -255,6 +256,8 @@ static void take_window(oto_whisper_state *s, int window)
     take_pages(s->x, floats);
     take_pages(s->h, floats);
     take_pages(s->big, 4 * floats);
+    take_pages(s->logits, (size_t)(window + 1) * (size_t)s->max_wanted / (size_t)s->max_windows *
+                              (size_t)s->m->dims.n_vocab * sizeof *s->logits);
 }
 
 static oto_dtype attention_type(const oto_whisper *m)
