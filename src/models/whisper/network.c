@@ -33,7 +33,7 @@
 /* Of blocks carried through the encoder. */
 #define INSIDE_BYTES ((size_t)640 << 10)
 #define MAX_CARRIED  96
-#define MIN_CARRIED  36
+#define MIN_CARRIED  48
 
 struct oto_whisper_state {
     const oto_whisper *m;
