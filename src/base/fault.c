@@ -18,8 +18,10 @@
 
 static _Atomic long *left; /* NULL: no fault is wanted */
 
-/* What is lost is taken from blocks, so that small losses add up to what they are; the blocks are
- * held on to, or a sanitizer would find them. */
+/* What is lost is taken from blocks, so that small losses add up to what they are. They come from
+ * the system and not from the heap: there, what is lost holds the pages of its neighbours too, and
+ * a test could not say what size it has to find. They are held on to: a sanitizer would find them.
+ */
 #define BLOCK ((size_t)64 << 10)
 
 typedef struct block {
@@ -51,9 +53,10 @@ static void lose(size_t n)
         size_t part = OTO_MIN(n, sizeof blocks->bytes - used);
 
         if (part == 0) {
-            block *b = malloc(sizeof *b);
+            block *b =
+                mmap(NULL, sizeof *b, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
-            if (b == NULL)
+            if (b == MAP_FAILED)
                 return;
             b->next = blocks;
             blocks = b;

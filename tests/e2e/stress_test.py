@@ -237,7 +237,9 @@ def test_no_leak_no_alarm(models, data, tmp_path):
     assert all(5 < r["decoder_peak_mb"] < 40 for r in records)
 
 
-@pytest.mark.parametrize("role, kb", [("worker", 64), ("gateway", 32)])
+# A gateway takes pages for SQLite's cache during its first twenty jobs, some 4 KB a job: its leak is
+# one that this does not hide.
+@pytest.mark.parametrize("role, kb", [("worker", 64), ("gateway", 128)])
 def test_a_leak_of_ours_is_named_and_measured(leaking, data, tmp_path, role, kb):
     with leaking(tmp_path, f"{role}:{kb * 1024}") as server:
         done, _ = stress(
