@@ -156,10 +156,6 @@ void oto_attention_full(oto_pool *pool, const float *qkv, int t, int n_heads, ot
               .type = type,
               .t = t,
               .n_heads = n_heads};
-    if (type == OTO_I8) {
-        oto_attention_full8(pool, qkv, t, n_heads, scale, out);
-        return;
-    }
     f.mm = &f.impl->mm[type];
     f.group = type == OTO_BF16 ? 2 : 1;
     size_t elem = type == OTO_BF16 ? 2 : 4;

@@ -10,19 +10,25 @@
  * from 0 to 1, has 14 bits, 7 in each of two rows of bytes: in 8 bits the many small weights of a
  * head that looks everywhere would all be nothing.
  *
- * A head in memory: K | V | scales of K | sums of K | scales of V. */
+ * Of a stretch where keys are all alike, such as the silence behind a short clip, every fourth will
+ * do when it weighs as much as four: its score is greater by ln 4.
+ *
+ * A head in memory: K | V | scales of K | sums of K | scales of V | the first of those keys. */
 #include "kernels/kernels_impl.h"
 
+#include <assert.h>
 #include <math.h>
 #include <string.h>
 
 #define CHANNELS (OTO_HEAD / OTO_PANEL) /* panels of V */
+#define LN_THIN  1.38629436f            /* ln OTO_KV8_THIN */
 
 typedef struct {
     int t, t_pad, panels; /* keys; up to a multiple of 4; panels of K */
     char *k, *v;
     float *k_scale, *v_scale;
     int32_t *k_sum; /* times the table's `zero` */
+    int32_t *thin_from;
 } head8;
 
 static size_t lines(size_t bytes)
@@ -40,6 +46,7 @@ static head8 head_of(const void *base, int t)
     h.k_scale = (float *)(void *)(h.v + lines((size_t)h.t_pad * OTO_HEAD));
     h.k_sum = (int32_t *)(h.k_scale + keys);
     h.v_scale = (float *)(h.k_sum + keys);
+    h.thin_from = (int32_t *)(h.v_scale + OTO_HEAD);
     return h;
 }
 
@@ -48,7 +55,7 @@ size_t oto_kv8_bytes(int t)
     const size_t keys = ((size_t)t + OTO_PANEL - 1) / OTO_PANEL * OTO_PANEL;
 
     return keys * (OTO_HEAD + sizeof(float) + sizeof(int32_t)) +
-           lines(((size_t)t + 3) / 4 * 4 * OTO_HEAD) + OTO_HEAD * sizeof(float);
+           lines(((size_t)t + 3) / 4 * 4 * OTO_HEAD) + OTO_HEAD * sizeof(float) + 64;
 }
 
 /* ---- packing ---- */
@@ -57,7 +64,7 @@ typedef struct {
     const oto_kernels_impl *impl;
     const float *k, *v;
     size_t ld, stride;
-    int t;
+    int t, thin_from;
     char *dst;
 } pack8;
 
@@ -67,6 +74,7 @@ static void pack_keys(const pack8 *p, const float *k, const head8 *h)
     float mean[OTO_HEAD] = {0}, row[OTO_HEAD];
     int8_t q[OTO_HEAD];
 
+    *h->thin_from = p->thin_from;
     for (int t = 0; t < h->t; t++)
         for (int i = 0; i < OTO_HEAD; i++)
             mean[i] += k[(size_t)t * p->ld + (size_t)i];
@@ -152,8 +160,8 @@ static void pack_task(void *arg, int task, int thread)
         pack_values(p, p->v + i * OTO_HEAD, &h);
 }
 
-void oto_kv8_pack(oto_pool *pool, const float *k, const float *v, size_t ld, int t, int n_heads,
-                  void *dst)
+void oto_kv8_pack(oto_pool *pool, const float *k, const float *v, size_t ld, int t, int thin_from,
+                  int n_heads, void *dst)
 {
     pack8 p = {.impl = oto_k()->impl,
                .k = k,
@@ -161,7 +169,10 @@ void oto_kv8_pack(oto_pool *pool, const float *k, const float *v, size_t ld, int
                .ld = ld,
                .stride = oto_kv8_bytes(t),
                .t = t,
+               .thin_from = thin_from,
                .dst = dst};
+
+    assert(thin_from == t || thin_from % OTO_PANEL == 0);
 
     oto_pool_run(pool, 2 * n_heads, pack_task, &p);
 }
@@ -233,8 +244,16 @@ void oto_attend8(const void *head, int t, const float *q, size_t ldq, int m, flo
         by[i] = scale * mm->prepare(q + (size_t)i * ldq, OTO_HEAD, qa + (size_t)i * Q_BYTES);
     multiply(mm, m, h.panels, OTO_HEAD / 4, qa, Q_BYTES, h.k, (size_t)OTO_HEAD * OTO_PANEL, c, ld);
     for (int i = 0; i < m; i++) {
-        const oto_weigh w = {
-            c + (size_t)i * ld, h.k_sum, h.k_scale, by[i], scores, t, h.t_pad, parts};
+        const oto_weigh w = {.sums = c + (size_t)i * ld,
+                             .offset = h.k_sum,
+                             .scale = h.k_scale,
+                             .by = by[i],
+                             .more = by[i] > 0 ? LN_THIN / by[i] : 0,
+                             .scores = scores,
+                             .n = t,
+                             .n_pad = h.t_pad,
+                             .thin_from = *h.thin_from,
+                             .parts = parts};
         total[i] = impl->weigh(&w, p + (size_t)parts * (size_t)i * ldp);
     }
     multiply(mm, parts * m, CHANNELS, h.t_pad / 4, p, ldp, h.v, ldp * OTO_PANEL, sums, OTO_HEAD);
@@ -250,68 +269,66 @@ void oto_attend8(const void *head, int t, const float *q, size_t ldq, int m, flo
 
 /* ---- an encoder ---- */
 
+typedef struct {
+    oto_pool *pool;
+    const char *kv8;
+    const float *q;
+    size_t ldq, ldo;
+    float *out, scale;
+    int t, m, block, blocks;
+} rows8;
+
+/* Rows of one head. */
+static void attend_rows(const rows8 *r, int thread, int head, int first, int last)
+{
+    const size_t column = (size_t)head * OTO_HEAD;
+
+    for (int i = first; i < last; i += r->block)
+        oto_attend8(r->kv8 + oto_kv8_bytes(r->t) * (size_t)head, r->t,
+                    r->q + (size_t)i * r->ldq + column, r->ldq, OTO_MIN(r->block, last - i),
+                    r->scale, 1, r->out + (size_t)i * r->ldo + column, r->ldo,
+                    oto_pool_scratch(r->pool, thread, NULL));
+}
+
 void oto_kv8_attend_rows(oto_pool *pool, int thread, const void *kv8, int t, int n_heads,
                          const float *q, size_t ldq, int m, float scale, float *out, size_t ldo)
 {
-    const int block = oto_k()->impl->mm[OTO_I8].mr;
-    void *work = oto_pool_scratch(pool, thread, NULL);
+    const rows8 r = {.pool = pool,
+                     .kv8 = kv8,
+                     .q = q,
+                     .ldq = ldq,
+                     .ldo = ldo,
+                     .out = out,
+                     .scale = scale,
+                     .t = t,
+                     .block = oto_k()->impl->mm[OTO_I8].mr};
 
-    for (int h = 0; h < n_heads; h++) {
-        const char *head = (const char *)kv8 + oto_kv8_bytes(t) * (size_t)h;
-
-        for (int i = 0; i < m; i += block) {
-            const size_t column = (size_t)h * OTO_HEAD;
-
-            oto_attend8(head, t, q + (size_t)i * ldq + column, ldq, OTO_MIN(block, m - i), scale, 1,
-                        out + (size_t)i * ldo + column, ldo, work);
-        }
-    }
+    for (int h = 0; h < n_heads; h++)
+        attend_rows(&r, thread, h, 0, m);
 }
 
-typedef struct {
-    oto_pool *pool;
-    const float *qkv;
-    float *out, scale;
-    int t, n_heads, first_head, block, blocks;
-    const char *heads; /* packed, from first_head on */
-} full8;
-
-static void full_task(void *arg, int task, int thread)
+static void attend_task(void *arg, int task, int thread)
 {
-    const full8 *f = arg;
-    const int i = task / f->blocks, row = task % f->blocks * f->block;
-    const size_t width = (size_t)f->n_heads * OTO_HEAD;
-    const size_t column = (size_t)(f->first_head + i) * OTO_HEAD;
+    const rows8 *r = arg;
+    const int first = task % r->blocks * r->block;
 
-    oto_attend8(f->heads + oto_kv8_bytes(f->t) * (size_t)i, f->t,
-                f->qkv + (size_t)row * 3 * width + column, 3 * width, OTO_MIN(f->block, f->t - row),
-                f->scale, 1, f->out + (size_t)row * width + column, width,
-                oto_pool_scratch(f->pool, thread, NULL));
+    attend_rows(r, thread, task / r->blocks, first, OTO_MIN(first + r->block, r->m));
 }
 
-/* Heads are packed behind the work space of the first thread, as many at a time as fit. */
-void oto_attention_full8(oto_pool *pool, const float *qkv, int t, int n_heads, float scale,
-                         float *out)
+void oto_kv8_attend(oto_pool *pool, const void *kv8, int t, int n_heads, const float *q, size_t ldq,
+                    int m, float scale, float *out, size_t ldo)
 {
-    full8 f = {.pool = pool,
-               .qkv = qkv,
+    rows8 r = {.pool = pool,
+               .kv8 = kv8,
+               .q = q,
+               .ldq = ldq,
+               .ldo = ldo,
                .out = out,
                .scale = scale,
                .t = t,
-               .n_heads = n_heads,
+               .m = m,
                .block = oto_k()->impl->mm[OTO_I8].mr};
-    const size_t width = (size_t)n_heads * OTO_HEAD, work = lines(oto_attend8_bytes(t, f.block));
-    size_t scratch;
-    char *heads = (char *)oto_pool_scratch(pool, 0, &scratch) + work;
-    const int round = (int)((scratch - work) / oto_kv8_bytes(t));
 
-    f.heads = heads;
-    f.blocks = (t + f.block - 1) / f.block;
-    for (int n; f.first_head < n_heads; f.first_head += n) {
-        const float *k = qkv + width + (size_t)f.first_head * OTO_HEAD;
-
-        n = OTO_MIN(round, n_heads - f.first_head);
-        oto_kv8_pack(pool, k, k + width, 3 * width, t, n, heads);
-        oto_pool_run(pool, n * f.blocks, full_task, &f);
-    }
+    r.blocks = (m + r.block - 1) / r.block;
+    oto_pool_run(pool, n_heads * r.blocks, attend_task, &r);
 }

@@ -413,8 +413,11 @@ static float score_row(const oto_weigh *w)
         const __m256i c = _mm256_sub_epi32(_mm256_maskload_epi32(w->sums + i, lanes),
                                            _mm256_maskload_epi32(w->offset + i, lanes));
 
-        _mm256_maskstore_ps(w->scores + i, lanes,
-                            _mm256_mul_ps(_mm256_cvtepi32_ps(c), load(w->scale + i, lanes)));
+        const __m256 plus = _mm256_set1_ps(i < w->thin_from ? 0 : w->more);
+
+        _mm256_maskstore_ps(
+            w->scores + i, lanes,
+            _mm256_fmadd_ps(_mm256_cvtepi32_ps(c), load(w->scale + i, lanes), plus));
     }
     return row_max(w->scores, w->n);
 }

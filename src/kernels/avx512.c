@@ -476,14 +476,15 @@ INLINE __m512i exp_units(__m512 x, __m512 unit)
 /* The scores but for `by`; returns the greatest. */
 static float score_row(const oto_weigh *w)
 {
-    const __m512 least = _mm512_set1_ps(-__builtin_inff());
+    const __m512 least = _mm512_set1_ps(-__builtin_inff()), more = _mm512_set1_ps(w->more);
     __m512 most = least;
     for (int i = 0; i < w->n; i += 16) {
+        const __m512 plus = i < w->thin_from ? _mm512_setzero_ps() : more;
         const __mmask16 lanes = first16(w->n - i);
         const __m512i c = _mm512_sub_epi32(_mm512_maskz_loadu_epi32(lanes, w->sums + i),
                                            _mm512_maskz_loadu_epi32(lanes, w->offset + i));
-        const __m512 s =
-            _mm512_mul_ps(_mm512_cvtepi32_ps(c), _mm512_maskz_loadu_ps(lanes, w->scale + i));
+        const __m512 s = _mm512_fmadd_ps(_mm512_cvtepi32_ps(c),
+                                         _mm512_maskz_loadu_ps(lanes, w->scale + i), plus);
         most = _mm512_mask_max_ps(most, lanes, most, s);
         _mm512_mask_storeu_ps(w->scores + i, lanes, s);
     }

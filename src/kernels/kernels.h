@@ -137,9 +137,8 @@ typedef struct {
 } oto_kv;
 
 /* Self-attention of an encoder: out[t][h*64..] = softmax(q kᵀ * scale) v for all heads, no mask.
- * qkv [t][3*h*64] f32: rows q, k, v. Blocked, no score matrix in memory. type BF16: operands
- * rounded to bf16, sums f32; I8: as oto_kv8_pack says. Parallel over heads and blocks of queries.
- */
+ * qkv [t][3*h*64] f32: rows q, k, v. Blocked, no score matrix in memory. type F32, or BF16:
+ * operands rounded to bf16, sums f32. Parallel over heads and blocks of queries. */
 void oto_attention_full(oto_pool *pool, const float *qkv, int t, int n_heads, oto_dtype type,
                         float scale, float *out);
 
@@ -151,12 +150,16 @@ void oto_kv_store(oto_dtype type, const float *x, size_t ldx, int t, int n_heads
 /* Keys and values k, v [t][n_heads*64] (rows ld floats apart) packed in 8 bits, one head after the
  * other, oto_kv8_bytes(t) each, dst aligned to 64 bytes. K less its mean over t, symmetric, a scale
  * for each key; V symmetric, a scale for each channel. Attention over them quantises queries to 8
- * bits and weights to 14; its sums are exact integers. */
+ * bits and weights to 14; its sums are exact integers. From thin_from on (a multiple of OTO_PANEL,
+ * or t when there are none) each key stands for OTO_KV8_THIN alike. */
+#define OTO_KV8_THIN 4
 size_t oto_kv8_bytes(int t);
-void oto_kv8_pack(oto_pool *pool, const float *k, const float *v, size_t ld, int t, int n_heads,
-                  void *dst);
-/* out [m][n_heads*64] = attention of the queries q [m][n_heads*64] over all t keys, in the calling
- * thread; rows ldq and ldo floats apart. */
+void oto_kv8_pack(oto_pool *pool, const float *k, const float *v, size_t ld, int t, int thin_from,
+                  int n_heads, void *dst);
+/* out [m][n_heads*64] = attention of the queries q [m][n_heads*64] over all t keys; rows ldq and
+ * ldo floats apart. Parallel over heads and blocks of queries, or in the calling thread. */
+void oto_kv8_attend(oto_pool *pool, const void *kv8, int t, int n_heads, const float *q, size_t ldq,
+                    int m, float scale, float *out, size_t ldo);
 void oto_kv8_attend_rows(oto_pool *pool, int thread, const void *kv8, int t, int n_heads,
                          const float *q, size_t ldq, int m, float scale, float *out, size_t ldo);
 /* The first n of a head's t keys, less their mean, → out [n][64]. */

@@ -38,9 +38,10 @@ typedef struct {
     const int32_t *sums; /* [n] */
     const int32_t *offset;
     const float *scale;
-    float by;      /* score i = (sums[i] - offset[i]) * scale[i] * by */
-    float *scores; /* [n], room to work */
-    int n, n_pad;
+    float by; /* score i = ((sums[i] - offset[i]) * scale[i] + (i < thin_from ? 0 : more)) * by */
+    float more;
+    float *scores;           /* [n], room to work */
+    int n, n_pad, thin_from; /* thin_from: a multiple of 16, or n */
     int parts; /* 1: weights of 8 bits, where the tile's rows are unsigned; 2: of 14 */
 } oto_weigh;
 
@@ -87,8 +88,6 @@ typedef struct oto_kernels_impl {
 size_t oto_attend8_bytes(int t, int m);
 void oto_attend8(const void *head, int t, const float *q, size_t ldq, int m, float scale, int parts,
                  float *out, size_t ldo, void *work);
-void oto_attention_full8(oto_pool *pool, const float *qkv, int t, int n_heads, float scale,
-                         float *out);
 
 /* GELU: x Φ(x) = max(x, 0) - f(|x|) with f(z) = z/2 erfc(z/√2) on [0, 5.5] in 16 pieces around
  * multiples of 5.5/15.5, each a polynomial of degree 4 (Chebyshev nodes) in the distance from its

@@ -329,7 +329,9 @@ static float score_row(const oto_weigh *w)
     for (int i = 0; i < w->n; i += 4) {
         const int32x4_t c = vsubq_s32(vld1q_s32(w->sums + i), vld1q_s32(w->offset + i));
 
-        vst1q_f32(w->scores + i, vmulq_f32(vcvtq_f32_s32(c), vld1q_f32(w->scale + i)));
+        const float32x4_t plus = vdupq_n_f32(i < w->thin_from ? 0 : w->more);
+
+        vst1q_f32(w->scores + i, vfmaq_f32(plus, vcvtq_f32_s32(c), vld1q_f32(w->scale + i)));
     }
     return row_max(w->scores, w->n);
 }

@@ -177,7 +177,8 @@ static float weigh(const oto_weigh *w, void *a)
     uint8_t *high = a, *low = high + w->n_pad;
     int sum = 0;
     for (int i = 0; i < w->n; i++)
-        w->scores[i] = (float)(w->sums[i] - w->offset[i]) * w->scale[i];
+        w->scores[i] =
+            (float)(w->sums[i] - w->offset[i]) * w->scale[i] + (i < w->thin_from ? 0 : w->more);
     float most = row_max(w->scores, w->n);
     memset(high, 0, 2 * (size_t)w->n_pad);
     for (int i = 0; i < w->n; i++) {

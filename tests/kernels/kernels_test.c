@@ -401,7 +401,11 @@ static void test_full_attention(void **state)
     for (size_t n = 0; n < OTO_COUNT(lengths); n++)
         for (int type = OTO_F32; type <= OTO_I8; type++) {
             const int t = lengths[n], heads = 3;
-            float *qkv = noise((size_t)(t * 3 * heads * OTO_HEAD), 2);
+            const size_t width = (size_t)heads * OTO_HEAD;
+            float *qkv = noise((size_t)t * 3 * width, 2);
+            void *kv8 = aligned_alloc(64, (size_t)heads * oto_kv8_bytes(t));
+
+            assert_non_null(kv8);
 
             EACH_TABLE(k)
             {
@@ -409,7 +413,12 @@ static void test_full_attention(void **state)
                 float *out = guarded(n_out);
                 double expected[OTO_HEAD];
 
-                oto_attention_full(pool, qkv, t, heads, (oto_dtype)type, 0.125f, out);
+                if (type == OTO_I8) {
+                    oto_kv8_pack(pool, qkv + width, qkv + 2 * width, 3 * width, t, t, heads, kv8);
+                    oto_kv8_attend(pool, kv8, t, heads, qkv, 3 * width, t, 0.125f, out, width);
+                } else {
+                    oto_attention_full(pool, qkv, t, heads, (oto_dtype)type, 0.125f, out);
+                }
                 for (int i = 0; i < t; i++)
                     for (int h = 0; h < heads; h++) {
                         attend(qkv, t, heads, 0.125f, i, h, expected);
@@ -422,6 +431,7 @@ static void test_full_attention(void **state)
                     }
                 release(out, n_out);
             }
+            free(kv8);
             free(qkv);
         }
     oto_pool_free(pool);
@@ -518,7 +528,7 @@ static void check_step8(oto_pool *pool, int lanes, int keys, float shift)
         double expected[OTO_HEAD];
 
         use(oto_cpu_table_at(pass));
-        oto_kv8_pack(pool, qkv + WIDTH, qkv + 2 * WIDTH, 3 * WIDTH, keys, HEADS, kv8);
+        oto_kv8_pack(pool, qkv + WIDTH, qkv + 2 * WIDTH, 3 * WIDTH, keys, keys, HEADS, kv8);
         oto_attention_step(pool, qkv, 3 * WIDTH, lanes, lane, 0, HEADS, 0.125f, out, WIDTH);
         for (int l = 0; l < lanes; l++)
             for (int h = 0; h < HEADS; h++) {
@@ -553,6 +563,59 @@ static void test_steps_in_8_bits(void **state)
     oto_pool_free(pool);
 }
 
+/* A key that stands for four is four keys. */
+static void test_thin_keys_weigh_as_many(void **state)
+{
+    enum {
+        DENSE = 48,
+        THIN = 21,
+        KEYS = DENSE + THIN,
+        ALL = DENSE + THIN * OTO_KV8_THIN,
+        LANES = 3
+    };
+    float *q = noise(LANES * OTO_HEAD, 2), *k = noise(KEYS * OTO_HEAD, 2);
+    float *v = noise(KEYS * OTO_HEAD, 2), *all_k = calloc(ALL, OTO_HEAD * sizeof(float));
+    float *all_v = calloc(ALL, OTO_HEAD * sizeof(float));
+    void *thin = aligned_alloc(64, oto_kv8_bytes(KEYS)),
+         *all = aligned_alloc(64, oto_kv8_bytes(ALL));
+    oto_attn_lane few[LANES], many[LANES];
+    oto_pool *pool = pool_of(1);
+
+    (void)state;
+    assert_true(all_k && all_v && thin && all);
+    for (int t = 0; t < ALL; t++) {
+        const int of = t < DENSE ? t : DENSE + (t - DENSE) / OTO_KV8_THIN;
+        memcpy(all_k + t * OTO_HEAD, k + of * OTO_HEAD, OTO_HEAD * sizeof(float));
+        memcpy(all_v + t * OTO_HEAD, v + of * OTO_HEAD, OTO_HEAD * sizeof(float));
+    }
+    for (int l = 0; l < LANES; l++) {
+        few[l] = (oto_attn_lane){{OTO_I8, thin, NULL, 0}, NULL, KEYS};
+        many[l] = (oto_attn_lane){{OTO_I8, all, NULL, 0}, NULL, ALL};
+    }
+    for (int pass = 0; oto_cpu_table_at(pass) != NULL; pass++) {
+        float a[LANES * OTO_HEAD], b[LANES * OTO_HEAD];
+
+        use(oto_cpu_table_at(pass));
+        oto_kv8_pack(pool, k, v, OTO_HEAD, KEYS, DENSE, 1, thin);
+        oto_kv8_pack(pool, all_k, all_v, OTO_HEAD, ALL, ALL, 1, all);
+        oto_attention_step(pool, q, OTO_HEAD, LANES, few, 0, 1, 0.125f, a, OTO_HEAD);
+        oto_attention_step(pool, q, OTO_HEAD, LANES, many, 0, 1, 0.125f, b, OTO_HEAD);
+        for (int i = 0; i < LANES * OTO_HEAD; i++)
+            near(a[i], b[i], 0.01f, 0); /* the keys' means differ: other roundings */
+        oto_kv8_attend_rows(pool, 0, thin, KEYS, 1, q, OTO_HEAD, LANES, 0.125f, b, OTO_HEAD);
+        for (int i = 0; i < LANES * OTO_HEAD; i++)
+            near(a[i], b[i], 0.02f, 0);
+    }
+    oto_pool_free(pool);
+    free(thin);
+    free(all);
+    free(all_k);
+    free(all_v);
+    free(q);
+    free(k);
+    free(v);
+}
+
 static void test_keys_in_8_bits_come_back(void **state)
 {
     enum { KEYS = 37, WIDTH = 2 * OTO_HEAD };
@@ -562,7 +625,7 @@ static void test_keys_in_8_bits_come_back(void **state)
 
     (void)state;
     assert_non_null(kv8);
-    oto_kv8_pack(pool, k, k, WIDTH, KEYS, 2, kv8);
+    oto_kv8_pack(pool, k, k, WIDTH, KEYS, KEYS, 2, kv8);
     oto_kv8_keys((char *)kv8 + oto_kv8_bytes(KEYS), KEYS, KEYS, out);
     for (int c = 0; c < OTO_HEAD; c++) {
         float mean = 0;
@@ -809,6 +872,7 @@ int main(void)
         cmocka_unit_test(test_full_attention),
         cmocka_unit_test(test_steps_of_attention),
         cmocka_unit_test(test_steps_in_8_bits),
+        cmocka_unit_test(test_thin_keys_weigh_as_many),
         cmocka_unit_test(test_keys_in_8_bits_come_back),
         cmocka_unit_test(test_step_by_hand),
         cmocka_unit_test(test_layer_norm),

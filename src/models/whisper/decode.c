@@ -14,8 +14,10 @@
 
 /* Below three steps of 16-bit sound there are no words. */
 #define SILENCE_PEAK 1e-4f
-/* Silence heard behind the sound of a window that is at least half full. */
-#define TAIL_FRAMES 50
+/* Frames of silence heard behind the sound: of a window that is at least half full, and of others.
+ */
+#define TAIL       50
+#define SHORT_TAIL 100
 
 struct attempt {
     oto_whisper_take take;
@@ -156,16 +158,20 @@ static void lap(clock_pair start, double *wall_s, double *core_s)
     *core_s += end.core - start.core;
 }
 
-/* The encoder was trained on 30 s, the rest silence. A window that is at least half full does as well
- * with a second of that (docs/speed.md); a short one does not: without the silence it is taken for
- * the beginning of more. f32 and bf16 stay with the definition. */
-static int frames_to_hear(const struct state *s, const struct window *w)
+/* The encoder was trained on 30 s, the rest silence. A window that is at least half full does as
+ * well with a second of that (docs/speed.md). A short one does not, it is taken for the beginning
+ * of more; but behind two seconds every fourth frame of the silence does. f32 and bf16 stay with
+ * the definition. */
+static void encode(struct state *s, int i, const struct window *w)
 {
     const int sound = (w->n_frames + 1) / 2;
 
-    if (s->d->compute != OTO_COMPUTE_I8 || sound < OTO_WHISPER_FRAMES / 2)
-        return OTO_WHISPER_FRAMES;
-    return OTO_MIN(sound + TAIL_FRAMES, OTO_WHISPER_FRAMES);
+    if (s->d->compute != OTO_COMPUTE_I8)
+        oto_whisper_encode(s->net, i, s->mel, OTO_WHISPER_FRAMES, false);
+    else if (sound < OTO_WHISPER_FRAMES / 2)
+        oto_whisper_encode(s->net, i, s->mel, (sound + SHORT_TAIL + 15) / 16 * 16, true);
+    else
+        oto_whisper_encode(s->net, i, s->mel, OTO_MIN(sound + TAIL, OTO_WHISPER_FRAMES), false);
 }
 
 static void hear(struct state *s, int i, const oto_asr_window *in)
@@ -189,7 +195,7 @@ static void hear(struct state *s, int i, const oto_asr_window *in)
     if (!w->heard)
         return;
     start = now();
-    oto_whisper_encode(s->net, i, s->mel, frames_to_hear(s, w));
+    encode(s, i, w);
     lap(start, &s->stats.encoder_s, &s->stats.encoder_core_s);
 }
 

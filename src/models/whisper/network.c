@@ -28,6 +28,7 @@
 #define HEAD   OTO_WHISPER_HEAD
 #define EPS    1e-5f
 #define SCALE  0.125f /* 1 / sqrt(HEAD) */
+#define EDGE   2      /* frames that the convolutions' padding reaches into */
 #define PAGE   4096   /* the smallest page of any CPU we run on */
 
 /* Of blocks carried through the encoder. */
@@ -48,7 +49,8 @@ struct oto_whisper_state {
     size_t cross_head;     /* bytes of a head of `cross`: keys and values in 8 bits; else 0 */
     int16_t *from;         /* [max_lanes][CTX] */
     int16_t *moved;        /* [max_lanes][CTX], while lanes move */
-    int *frames;           /* [max_windows]: what the encoder heard of each; 0: never used */
+    int *frames;           /* [max_windows]: of what the encoder heard of each; 0: never used */
+    int *heard;            /* [max_windows]: how many of them stand for themselves alone */
     int *window;           /* [max_lanes] */
     int *taken;            /* [max_lanes]: positions whose pages are taken */
     oto_attn_lane *attn;   /* [max_rows] */
@@ -62,7 +64,7 @@ typedef struct {
     size_t n, size;
 } piece;
 
-#define PIECES 13
+#define PIECES 14
 
 static size_t cross_elems(const oto_whisper *m)
 {
@@ -100,6 +102,7 @@ static void list_pieces(oto_whisper_state *s, piece p[PIECES])
     p[i++] = (piece){&s->from, lanes * CTX, sizeof *s->from};
     p[i++] = (piece){&s->moved, lanes * CTX, sizeof *s->moved};
     p[i++] = (piece){&s->frames, (size_t)s->max_windows, sizeof *s->frames};
+    p[i++] = (piece){&s->heard, (size_t)s->max_windows, sizeof *s->heard};
     p[i++] = (piece){&s->window, lanes, sizeof *s->window};
     p[i++] = (piece){&s->taken, lanes, sizeof *s->taken};
     p[i++] = (piece){&s->attn, rows, sizeof *s->attn};
@@ -260,11 +263,13 @@ static void take_window(oto_whisper_state *s, int window)
                               (size_t)s->m->dims.n_vocab * sizeof *s->logits);
 }
 
-static oto_dtype attention_type(const oto_whisper *m)
+/* Packs the keys and values of rows of `big`, at k and behind that, in place of a layer's. */
+static char *pack_kv8(oto_whisper_state *s, int layer, int window, const float *k, size_t ld)
 {
-    return m->dims.compute == OTO_COMPUTE_I8     ? OTO_I8
-           : m->dims.compute == OTO_COMPUTE_BF16 ? OTO_BF16
-                                                 : OTO_F32;
+    char *kv8 = cross_at(s, layer, window, 0);
+    oto_kv8_pack(s->pool, k, k + s->m->dims.width, ld, s->frames[window], s->heard[window],
+                 s->m->dims.n_heads, kv8);
+    return kv8;
 }
 
 /* Keeps the keys and values in `big`. */
@@ -274,8 +279,7 @@ static void keep_cross(oto_whisper_state *s, int layer, int window)
     const int frames = s->frames[window];
     keep j = {.s = s, .layer = layer, .window = window};
     if (s->cross_head > 0)
-        oto_kv8_pack(s->pool, s->big, s->big + width, 2 * width, frames, s->m->dims.n_heads,
-                     cross_at(s, layer, window, 0));
+        pack_kv8(s, layer, window, s->big, 2 * width);
     else
         oto_pool_run(s->pool, 2 * ((frames + KEEP_ROWS - 1) / KEEP_ROWS), keep_task, &j);
 }
@@ -330,46 +334,77 @@ static void carry_layers(oto_whisper_state *s, int window, int rows)
     const oto_whisper *m = s->m;
     const size_t width = (size_t)m->dims.width;
     const int frames = s->frames[window];
-    char *kv8 = cross_at(s, 0, window, 0);
-    carry c = {.s = s, .rows = rows, .frames = frames, .kv8 = kv8};
+    carry c = {.s = s, .rows = rows, .frames = frames};
     for (int i = 0; i <= m->dims.n_layers_enc; i++) {
         c.layer = i > 0 ? &m->enc[i - 1] : NULL;
         c.next = i < m->dims.n_layers_enc ? &m->enc[i] : NULL;
         if (i > 0)
-            oto_kv8_pack(s->pool, s->big + width, s->big + 2 * width, 3 * width, frames,
-                         m->dims.n_heads, kv8);
+            c.kv8 = pack_kv8(s, 0, window, s->big + width, 3 * width);
         oto_pool_run(s->pool, (frames + rows - 1) / rows, carry_task, &c);
     }
 }
 
-/* The same, one operation after the other. */
-static void run_layers(oto_whisper_state *s, int frames)
+/* h = the result of attention among the rows of qkv in `big` */
+static void attend(oto_whisper_state *s, int window)
 {
     const oto_whisper *m = s->m;
+    const size_t width = (size_t)m->dims.width;
+    const int frames = s->frames[window];
+    if (s->cross_head > 0) {
+        const char *kv8 = pack_kv8(s, 0, window, s->big + width, 3 * width);
+        oto_kv8_attend(s->pool, kv8, frames, m->dims.n_heads, s->big, 3 * width, frames, SCALE,
+                       s->h, width);
+    } else {
+        oto_attention_full(s->pool, s->big, frames, m->dims.n_heads,
+                           m->dims.compute == OTO_COMPUTE_BF16 ? OTO_BF16 : OTO_F32, SCALE, s->h);
+    }
+}
+
+/* The same, one operation after the other. */
+static void run_layers(oto_whisper_state *s, int window)
+{
+    const oto_whisper *m = s->m;
+    const int frames = s->frames[window];
     for (int i = 0; i < m->dims.n_layers_enc; i++) {
         const whisper_layer *l = &m->enc[i];
         norm(s, &l->ln1, frames);
         linear(s, &l->qkv, s->h, frames, OTO_ACT_NONE, NULL, s->big);
-        oto_attention_full(s->pool, s->big, frames, m->dims.n_heads, attention_type(m), SCALE,
-                           s->h);
+        attend(s, window);
         linear(s, &l->out, s->h, frames, OTO_ACT_NONE, s->x, s->x);
         feed_forward(s, l, frames);
     }
     norm(s, &m->enc_ln, frames);
 }
 
-void oto_whisper_encode(oto_whisper_state *s, int window, const float *mel, int frames)
+/* x += position: of every frame that is heard, of every fourth behind these, not always the same
+ * of the four, or they would keep step with the fastest of the sinusoids. */
+static void place(oto_whisper_state *s, int heard, int frames)
+{
+    const size_t width = (size_t)s->m->dims.width;
+    for (int i = 0; i < frames; i++) {
+        const int thin = i - heard, at = thin < 0 ? i : heard + thin * OTO_KV8_THIN + thin % 4;
+        const float *pos = s->m->enc_pos + (size_t)at * width;
+        float *x = s->x + (size_t)i * width;
+        for (size_t j = 0; j < width; j++)
+            x[j] += pos[j];
+    }
+}
+
+void oto_whisper_encode(oto_whisper_state *s, int window, const float *mel, int heard, bool thin)
 {
     const oto_whisper *m = s->m;
     const int rows = carried_rows(s);
-    assert(frames > 0 && frames <= FRAMES);
+    const int frames = thin ? heard + (FRAMES - heard) / OTO_KV8_THIN : heard;
+    const int t_in = 2 * OTO_MIN(thin ? frames + EDGE : frames, FRAMES);
+    assert(heard > 0 && heard <= FRAMES && (!thin || (s->cross_head > 0 && heard % 16 == 0)));
     assert(window >= 0 && window < s->max_windows);
     if (s->frames[window] == 0)
         take_window(s, window);
     s->frames[window] = frames;
+    s->heard[window] = heard;
     oto_conv3_run(s->pool, &(oto_conv3){.w = &m->conv1.w,
                                         .x = mel,
-                                        .t_in = 2 * frames,
+                                        .t_in = t_in,
                                         .c_in = m->dims.n_mels,
                                         .stride = 1,
                                         .bias = m->conv1.b,
@@ -377,17 +412,19 @@ void oto_whisper_encode(oto_whisper_state *s, int window, const float *mel, int 
                                         .y = s->big});
     oto_conv3_run(s->pool, &(oto_conv3){.w = &m->conv2.w,
                                         .x = s->big,
-                                        .t_in = 2 * frames,
+                                        .t_in = t_in,
                                         .c_in = m->dims.width,
                                         .stride = 2,
                                         .bias = m->conv2.b,
                                         .act = OTO_ACT_GELU,
-                                        .add = m->enc_pos,
+                                        .add = thin ? NULL : m->enc_pos,
                                         .y = s->x});
+    if (thin)
+        place(s, heard, frames);
     if (rows > 0)
         carry_layers(s, window, rows);
     else
-        run_layers(s, frames);
+        run_layers(s, window);
     for (int i = 0; i < m->dims.n_layers_dec; i++) {
         linear(s, &m->dec[i].kv, s->h, frames, OTO_ACT_NONE, NULL, s->big);
         keep_cross(s, i, window);
@@ -396,7 +433,7 @@ void oto_whisper_encode(oto_whisper_state *s, int window, const float *mel, int 
 
 void oto_whisper_encode_out(oto_whisper_state *s, int window, const float *mel, float *out)
 {
-    oto_whisper_encode(s, window, mel, FRAMES);
+    oto_whisper_encode(s, window, mel, FRAMES, false);
     memcpy(out, s->h, cross_elems(s->m) * sizeof *out);
 }
 
