@@ -86,6 +86,7 @@ bench: release testdata models
 ## peers: speed, accuracy and memory against faster-whisper and whisper.cpp, in turn
 peers: release testdata models
 	bench/peers/run.sh
+	bench/peers/run.sh --clips
 
 ## fmt: clang-format over all C files
 fmt:
