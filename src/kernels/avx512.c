@@ -126,6 +126,8 @@ INLINE void i8_form(const int m, const int p, int groups, const char *a, size_t 
         _mm512_setzero_si512();
     ROW_BASES(a, lda, m);
     for (int k = 0; k < groups; k++, NEXT(4)) {
+        UNROLL for (int j = 0; j < p; j++)
+            _mm_prefetch(w + (size_t)(j + p) * ldw, _MM_HINT_T1); /* the next tile's */
         UNROLL for (int j = 0; j < p; j++) wv[j] = _mm512_loadu_si512(w + (size_t)j * ldw);
         UNROLL for (int i = 0; i < m; i++)
         {
@@ -759,6 +761,27 @@ static int argmax_f32(const float *x, int n)
     return 0;
 }
 
+static int above_f32(const float *x, int n, float floor)
+{
+    const __m512 f = _mm512_set1_ps(floor);
+    int i = 0;
+    for (; i + 64 <= n; i += 64) {
+        __mmask16 hit[4];
+        UNROLL for (int j = 0; j < 4; j++) hit[j] =
+            _mm512_cmp_ps_mask(_mm512_loadu_ps(x + i + 16 * j), f, _CMP_GT_OQ);
+        if (hit[0] | hit[1] | hit[2] | hit[3])
+            break;
+    }
+    for (; i < n; i += 16) {
+        __mmask16 lanes = first16(n - i);
+        __mmask16 hit =
+            _mm512_mask_cmp_ps_mask(lanes, _mm512_maskz_loadu_ps(lanes, x + i), f, _CMP_GT_OQ);
+        if (hit)
+            return i + __builtin_ctz(hit);
+    }
+    return n;
+}
+
 static float logsumexp_f32(const float *x, int n)
 {
     float most = row_max(x, n);
@@ -788,7 +811,7 @@ static float logsumexp_f32(const float *x, int n)
 #define TABLE(text, which)                                                                         \
     {                                                                                              \
         .name = text, .impl = &which, .dot_f32 = dot_f32, .ln_max_f32 = ln_max_f32,                \
-        .argmax_f32 = argmax_f32, .logsumexp_f32 = logsumexp_f32                                   \
+        .argmax_f32 = argmax_f32, .above_f32 = above_f32, .logsumexp_f32 = logsumexp_f32           \
     }
 
 static const oto_kernels_impl impl = {
