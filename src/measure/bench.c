@@ -180,9 +180,12 @@ static int time_products(const oto_bench_options *o, oto_bench *b, oto_err *e)
     if (o->asr != NULL)
         oto_model_info_get(o->asr, &info);
     const int w = info.width;
-    /* An encoder window's products, a step's (8 windows × 5 beams), and a step's logits. */
-    const int shapes[][3] = {
-        {1500, w, w}, {1500, 4 * w, w}, {1500, w, 4 * w}, {40, w, w}, {8, info.n_vocab, w}};
+    /* Of an encoder's layer over a window; of a decoder's over the beams of six windows; its
+     * projection of these, and of one window's. */
+    const int shapes[][3] = {{1500, 3 * w, w},        {1500, w, w},       {1500, 4 * w, w},
+                             {1500, w, 4 * w},        {30, 3 * w, w},     {30, w, w},
+                             {30, 4 * w, w},          {30, w, 4 * w},     {30, info.n_vocab, w},
+                             {5, info.n_vocab, w}};
 
     if ((r = oto_pool_new(b->threads, OTO_POOL_SCRATCH_BYTES, &pool, e)) != 0 ||
         (r = oto_arena_new("bench", (size_t)2 << 30, &a, e)) != 0)
