@@ -640,6 +640,21 @@ static int argmax_f32(const float *x, int n)
     return 0;
 }
 
+static int above_f32(const float *x, int n, float floor)
+{
+    const __m256 f = _mm256_set1_ps(floor);
+
+    for (int i = 0; i < n; i += 8) {
+        const __m256i lanes = first8(n - i);
+        const __m256 more = _mm256_cmp_ps(load(x + i, lanes), f, _CMP_GT_OQ);
+        const int hit = _mm256_movemask_ps(_mm256_and_ps(more, _mm256_castsi256_ps(lanes)));
+
+        if (hit)
+            return i + __builtin_ctz((unsigned)hit);
+    }
+    return n;
+}
+
 static float logsumexp_f32(const float *x, int n)
 {
     const float most = row_max(x, n);
@@ -686,6 +701,7 @@ const oto_kernels oto_kernels_avx2 = {
     .dot_f32 = dot_f32,
     .ln_max_f32 = ln_max_f32,
     .argmax_f32 = argmax_f32,
+    .above_f32 = above_f32,
     .logsumexp_f32 = logsumexp_f32,
 };
 

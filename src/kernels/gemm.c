@@ -143,6 +143,7 @@ typedef struct {
     int groups;
     int block_rows, panel_range;
     int row_blocks, panel_ranges;
+    bool ready; /* all rows are prepared, in the scratch of thread 0 */
 } product;
 
 /* Copies a row that reaches over an edge, with zeros outside. */
@@ -153,8 +154,12 @@ static const float *edge_row(const product *p, ptrdiff_t from, float *out)
     return out;
 }
 
-static void prepare_rows(const product *p, int row, int rows, char *out, float *scales, float *edge)
+/* Rows to where the tiles read them: behind their scales in the scratch of `thread`. */
+static void prepare_rows(const product *p, int row, int rows, int thread)
 {
+    float *scales = oto_pool_scratch(p->pool, thread, NULL);
+    char *out = (char *)(scales + BLOCK_ROWS);
+    float *edge = (float *)(out + p->lda * (size_t)p->block_rows);
     for (int i = 0; i < rows; i++) {
         ptrdiff_t from = (row + i) * p->row_step + p->row_at;
         const float *x =
@@ -193,9 +198,10 @@ static void product_task(void *arg, int task, int thread)
     int panel = task % p->panel_ranges * p->panel_range;
     int panel_end = OTO_MIN(panel + p->panel_range, n_panels(p->a.w->n));
 
-    float *scales = oto_pool_scratch(p->pool, thread, NULL);
-    char *rows_a = (char *)(scales + BLOCK_ROWS);
-    prepare_rows(p, row, rows, rows_a, scales, (float *)(rows_a + p->lda * (size_t)p->block_rows));
+    const float *scales = oto_pool_scratch(p->pool, p->ready ? 0 : thread, NULL);
+    const char *rows_a = (const char *)(scales + BLOCK_ROWS);
+    if (!p->ready)
+        prepare_rows(p, row, rows, thread);
 
     /* Tiles of nearly equal height: 13 rows are 7 + 6, not 12 + 1. */
     int tiles = (rows + p->mm->mr - 1) / p->mm->mr;
@@ -258,6 +264,10 @@ static void run_product(product *p, oto_pool *pool)
         return;
     p->pool = pool;
     plan(p, oto_pool_threads(pool));
+    if (p->row_blocks == 1 && p->panel_ranges > 1) { /* few rows that many tasks want */
+        prepare_rows(p, 0, p->a.m, 0);
+        p->ready = true;
+    }
     oto_pool_run(pool, p->row_blocks * p->panel_ranges, product_task, p);
 }
 

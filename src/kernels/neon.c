@@ -518,6 +518,17 @@ static int argmax_f32(const float *x, int n)
     return 0;
 }
 
+static int above_f32(const float *x, int n, float floor)
+{
+    int i = 0;
+
+    while (i + 4 <= n && vmaxvq_u32(vcgtq_f32(vld1q_f32(x + i), vdupq_n_f32(floor))) == 0)
+        i += 4;
+    while (i < n && !(x[i] > floor))
+        i++;
+    return i;
+}
+
 static float logsumexp_f32(const float *x, int n)
 {
     const float most = row_max(x, n);
@@ -560,6 +571,7 @@ const oto_kernels oto_kernels_neon = {
     .dot_f32 = dot_f32,
     .ln_max_f32 = ln_max_f32,
     .argmax_f32 = argmax_f32,
+    .above_f32 = above_f32,
     .logsumexp_f32 = logsumexp_f32,
 };
 

@@ -295,6 +295,14 @@ static int argmax_f32(const float *x, int n)
     return best;
 }
 
+static int above_f32(const float *x, int n, float floor)
+{
+    int i = 0;
+    while (i < n && !(x[i] > floor))
+        i++;
+    return i;
+}
+
 static float logsumexp_f32(const float *x, int n)
 {
     float most = row_max(x, n);
@@ -335,5 +343,6 @@ const oto_kernels oto_kernels_scalar = {
     .dot_f32 = dot_f32,
     .ln_max_f32 = ln_max_f32,
     .argmax_f32 = argmax_f32,
+    .above_f32 = above_f32,
     .logsumexp_f32 = logsumexp_f32,
 };

@@ -6,12 +6,30 @@
 
 /* ---- rows ---- */
 
+#define LSE_BLOCK  1024 /* stays in the first-level cache between the two looks at it */
+#define LSE_BLOCKS 64
+
+/* ln Σ exp of a stretch, read from memory once. */
+static float lse_of(const float *x, int n)
+{
+    float part[LSE_BLOCKS + 1], total = -INFINITY;
+    int n_parts = 0;
+    for (int at = 0; at < n; at += LSE_BLOCK) {
+        part[n_parts++] = oto_k()->logsumexp_f32(x + at, OTO_MIN(LSE_BLOCK, n - at));
+        if (n_parts > LSE_BLOCKS || at + LSE_BLOCK >= n) {
+            total = part[0] = oto_k()->logsumexp_f32(part, n_parts);
+            n_parts = 1;
+        }
+    }
+    return total;
+}
+
 float oto_search_lse(const oto_search_row *row)
 {
     float total = -INFINITY;
     for (int r = 0; r < row->n_ranges; r++) {
         int first = row->range[r].first, n = row->range[r].end - first;
-        float part = n > 0 ? oto_k()->logsumexp_f32(row->logits + first, n) : -INFINITY;
+        float part = lse_of(row->logits + first, n);
         if (total == -INFINITY)
             total = part;
         else if (part > -INFINITY)
@@ -34,30 +52,13 @@ static void insert(struct best *b, int32_t token, float x)
     b->at[i] = (oto_candidate){token, x};
 }
 
-/* Most blocks hold nothing better than the k-th best, which a pass of vector comparisons tells. */
-#define BLOCK 64
-
 static void scan(struct best *b, const float *logits, int first, int end)
 {
-    for (int at = first; at < end; at += BLOCK) {
-        int n = OTO_MIN(BLOCK, end - at);
-        float floor = b->n < b->k ? -INFINITY : b->at[b->k - 1].log_prob;
-        const float *x = logits + at;
-        int any = 0;
-        if (n == BLOCK) {
-            for (int i = 0; i < BLOCK; i++)
-                any |= x[i] > floor;
-        } else {
-            for (int i = 0; i < n; i++)
-                any |= x[i] > floor;
-        }
-        if (!any)
-            continue;
-        for (int i = 0; i < n; i++)
-            if (x[i] > floor) {
-                insert(b, at + i, x[i]);
-                floor = b->n < b->k ? -INFINITY : b->at[b->k - 1].log_prob;
-            }
+    for (int at = first; at < end; at++) {
+        const float floor = b->n < b->k ? -INFINITY : b->at[b->k - 1].log_prob;
+        at += oto_k()->above_f32(logits + at, end - at, floor);
+        if (at < end)
+            insert(b, at, logits[at]);
     }
 }
 

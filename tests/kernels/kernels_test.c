@@ -782,6 +782,13 @@ static void test_small_operations(void **state)
                 best = a[i] > a[best] ? i : best;
             assert_int_equal(k->argmax_f32(a, n), best);
 
+            int above = 0;
+            const float floor = a[between(0, n - 1)];
+            while (above < n && !(a[above] > floor))
+                above++;
+            assert_int_equal(k->above_f32(a, n, floor), above);
+            assert_int_equal(k->above_f32(a, n, a[best]), n);
+
             if (n > 2)
                 a[n / 2] = -INFINITY;
             for (int i = 0; i < n; i++)
@@ -814,6 +821,7 @@ static void test_nothing_but_minus_infinity(void **state)
     {
         assert_true(k->logsumexp_f32(x, 37) == -INFINITY);
         assert_int_equal(k->argmax_f32(x, 37), 0);
+        assert_int_equal(k->above_f32(x, 37, -INFINITY), 37);
     }
 }
 

@@ -30,14 +30,15 @@ static int32_t last_timestamp(const int32_t *tokens, int n, int first)
     return -1;
 }
 
-static float row_max(const oto_search_row *row)
+/* Whether a token of the row is more probable than `floor`; mostly one of the first is. */
+static bool any_above(const oto_search_row *row, float floor)
 {
-    float most = -INFINITY;
     for (int r = 0; r < row->n_ranges; r++) {
-        const float *x = row->logits + row->range[r].first;
-        most = OTO_MAX(most, x[oto_k()->argmax_f32(x, row->range[r].end - row->range[r].first)]);
+        const int n = row->range[r].end - row->range[r].first;
+        if (oto_k()->above_f32(row->logits + row->range[r].first, n, floor) < n)
+            return true;
     }
-    return most;
+    return false;
 }
 
 /* Text of `row` or timestamps from `from` on: only the latter where they weigh more. */
@@ -48,10 +49,10 @@ static void add_timestamps(const oto_whisper_dims *d, int from, oto_search_row *
     allow(&stamps, from, d->n_vocab);
     if (stamps.n_ranges == 0)
         return;
-    if (oto_search_lse(&stamps) > row_max(row))
-        *row = stamps;
-    else
+    if (any_above(row, oto_search_lse(&stamps)))
         allow(row, from, d->n_vocab);
+    else
+        *row = stamps;
 }
 
 void oto_whisper_rules_apply(const oto_whisper_rules *r, float *logits, const int32_t *tokens,
