@@ -226,8 +226,8 @@ static void step_task(void *arg, int task, int thread)
     const oto_attn_lane *l = &s->lanes[lane];
     if (l->kv.type == OTO_I8) {
         oto_attend8((const char *)l->kv.k + (size_t)h * l->kv.head_stride, l->n_keys,
-                    s->q + (size_t)lane * s->ldq + (size_t)h * OTO_HEAD, s->ldq, lanes, s->scale, 2,
-                    s->out + (size_t)lane * s->ldo + (size_t)h * OTO_HEAD, s->ldo,
+                    s->q + (size_t)lane * s->ldq + (size_t)h * OTO_HEAD, s->ldq, lanes, s->scale,
+                    14, s->out + (size_t)lane * s->ldo + (size_t)h * OTO_HEAD, s->ldo,
                     oto_pool_scratch(s->pool, thread, NULL));
         return;
     }

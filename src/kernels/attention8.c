@@ -68,85 +68,6 @@ typedef struct {
     char *dst;
 } pack8;
 
-static void pack_keys(const pack8 *p, const float *k, const head8 *h)
-{
-    const oto_mm *mm = &p->impl->mm[OTO_I8];
-    float mean[OTO_HEAD] = {0}, row[OTO_HEAD];
-    int8_t q[OTO_HEAD];
-
-    *h->thin_from = p->thin_from;
-    for (int t = 0; t < h->t; t++)
-        for (int i = 0; i < OTO_HEAD; i++)
-            mean[i] += k[(size_t)t * p->ld + (size_t)i];
-    for (int i = 0; i < OTO_HEAD; i++)
-        mean[i] /= (float)h->t;
-    for (int t = 0; t < h->panels * OTO_PANEL; t++) {
-        char *column =
-            h->k + ((size_t)(t / OTO_PANEL) * OTO_HEAD * OTO_PANEL) + (size_t)(t % OTO_PANEL) * 4;
-        const float *key = t < h->t ? k + (size_t)t * p->ld : mean;
-        int32_t sum = 0;
-
-        for (int i = 0; i < OTO_HEAD; i++)
-            row[i] = key[i] - mean[i];
-        h->k_scale[t] = mm->prepare(row, OTO_HEAD, q);
-        for (int i = 0; i < OTO_HEAD; i++) {
-            q[i] = (int8_t)(q[i] - mm->zero);
-            sum += q[i];
-        }
-        for (int i = 0; i < OTO_HEAD; i += 4)
-            memcpy(column + (size_t)i * OTO_PANEL, q + i, 4);
-        h->k_sum[t] = sum * mm->zero;
-    }
-}
-
-/* Four rows of values into the panels. Adding 1.5 * 2^23 rounds to the nearest integer, in the low
- * bits. */
-static void pack_four(const float *const row[4], const float by[OTO_HEAD], char *v, size_t panel)
-{
-    uint32_t word[OTO_HEAD];
-
-    for (int i = 0; i < OTO_HEAD; i++)
-        word[i] = 0;
-    for (int r = 0; r < 4; r++) {
-        float f[OTO_HEAD];
-        uint32_t bits[OTO_HEAD];
-
-        if (row[r] == NULL)
-            continue;
-        for (int i = 0; i < OTO_HEAD; i++)
-            f[i] = row[r][i] * by[i] + 12582912.0f;
-        memcpy(bits, f, sizeof bits);
-        for (int i = 0; i < OTO_HEAD; i++)
-            word[i] |= (bits[i] & 255) << 8 * r;
-    }
-    for (int c = 0; c < CHANNELS; c++)
-        memcpy(v + panel * (size_t)c, word + c * OTO_PANEL, OTO_PANEL * sizeof *word);
-}
-
-static void pack_values(const pack8 *p, const float *v, const head8 *h)
-{
-    const size_t panel = (size_t)h->t_pad * OTO_PANEL;
-    float most[OTO_HEAD] = {0}, by[OTO_HEAD];
-
-    for (int t = 0; t < h->t; t++)
-        for (int i = 0; i < OTO_HEAD; i++) {
-            const float x = fabsf(v[(size_t)t * p->ld + (size_t)i]);
-            most[i] = x > most[i] ? x : most[i];
-        }
-    for (int i = 0; i < OTO_HEAD; i++) {
-        const bool any = most[i] > 1e-30f;
-        h->v_scale[i] = any ? most[i] / 127 : 0;
-        by[i] = any ? 127 / most[i] : 0;
-    }
-    for (int t = 0; t < h->t_pad; t += 4) {
-        const float *row[4];
-
-        for (int r = 0; r < 4; r++)
-            row[r] = t + r < h->t ? v + (size_t)(t + r) * p->ld : NULL;
-        pack_four(row, by, h->v + (size_t)t * OTO_PANEL, panel);
-    }
-}
-
 static void pack_task(void *arg, int task, int thread)
 {
     const pack8 *p = arg;
@@ -154,10 +75,12 @@ static void pack_task(void *arg, int task, int thread)
     const head8 h = head_of(p->dst + i * p->stride, p->t);
 
     (void)thread;
-    if (task % 2 == 0)
-        pack_keys(p, p->k + i * OTO_HEAD, &h);
-    else
-        pack_values(p, p->v + i * OTO_HEAD, &h);
+    if (task % 2 == 0) {
+        p->impl->pack_keys(p->k + i * OTO_HEAD, p->ld, p->t, h.k, h.k_scale, h.k_sum);
+        *h.thin_from = p->thin_from;
+    } else {
+        p->impl->pack_values(p->v + i * OTO_HEAD, p->ld, p->t, h.v, h.v_scale);
+    }
 }
 
 void oto_kv8_pack(oto_pool *pool, const float *k, const float *v, size_t ld, int t, int thin_from,
@@ -223,7 +146,7 @@ static void multiply(const oto_mm *mm, int rows, int panels, int groups, const c
     }
 }
 
-void oto_attend8(const void *head, int t, const float *q, size_t ldq, int m, float scale, int parts,
+void oto_attend8(const void *head, int t, const float *q, size_t ldq, int m, float scale, int bits,
                  float *out, size_t ldo, void *work)
 {
     const oto_kernels_impl *impl = oto_k()->impl;
@@ -237,9 +160,8 @@ void oto_attend8(const void *head, int t, const float *q, size_t ldq, int m, flo
     _Alignas(64) int32_t sums[2 * OTO_MR_MAX * OTO_HEAD];
     _Alignas(64) float row[OTO_HEAD];
     float by[OTO_MR_MAX], total[OTO_MR_MAX];
+    const int parts = bits == 8 && mm->zero != 0 ? 1 : 2;
 
-    if (mm->zero == 0)
-        parts = 2;
     for (int i = 0; i < m; i++)
         by[i] = scale * mm->prepare(q + (size_t)i * ldq, OTO_HEAD, qa + (size_t)i * Q_BYTES);
     multiply(mm, m, h.panels, OTO_HEAD / 4, qa, Q_BYTES, h.k, (size_t)OTO_HEAD * OTO_PANEL, c, ld);
@@ -253,6 +175,7 @@ void oto_attend8(const void *head, int t, const float *q, size_t ldq, int m, flo
                              .n = t,
                              .n_pad = h.t_pad,
                              .thin_from = *h.thin_from,
+                             .unit = bits == 8 ? 255 : 16383,
                              .parts = parts};
         total[i] = impl->weigh(&w, p + (size_t)parts * (size_t)i * ldp);
     }
@@ -286,7 +209,7 @@ static void attend_rows(const rows8 *r, int thread, int head, int first, int las
     for (int i = first; i < last; i += r->block)
         oto_attend8(r->kv8 + oto_kv8_bytes(r->t) * (size_t)head, r->t,
                     r->q + (size_t)i * r->ldq + column, r->ldq, OTO_MIN(r->block, last - i),
-                    r->scale, 1, r->out + (size_t)i * r->ldo + column, r->ldo,
+                    r->scale, 8, r->out + (size_t)i * r->ldo + column, r->ldo,
                     oto_pool_scratch(r->pool, thread, NULL));
 }
 

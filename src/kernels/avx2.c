@@ -4,7 +4,7 @@
  * registers. bf16 is widened by a shift and a mask. Signed bytes are multiplied exactly as
  * |x| · (w with x's sign): both are at most 127, so the pairwise sums of vpmaddubsw stay below its
  * saturation. */
-#include "kernels/kernels_impl.h"
+#include "kernels/pack8.h"
 
 #if defined(__x86_64__)
 
@@ -434,7 +434,7 @@ static float weigh(const oto_weigh *w, void *a)
         const __m256 s = load(w->scores + i, lanes);
         const __m256 y = exp8(_mm256_mul_ps(_mm256_sub_ps(s, most), by));
         const __m256i q =
-            _mm256_and_si256(_mm256_cvtps_epi32(_mm256_mul_ps(y, _mm256_set1_ps(16383))), lanes);
+            _mm256_and_si256(_mm256_cvtps_epi32(_mm256_mul_ps(y, _mm256_set1_ps(w->unit))), lanes);
         const __m256i h = _mm256_srli_epi32(q, 7), l = _mm256_and_si256(q, _mm256_set1_epi32(127));
         const __m256i words = _mm256_permute4x64_epi64(_mm256_packus_epi32(h, l), 0xd8);
         const __m128i bytes =
@@ -449,6 +449,16 @@ static float weigh(const oto_weigh *w, void *a)
         _mm_add_epi32(_mm256_castsi256_si128(sum), _mm256_extracti128_si256(sum, 1));
     const __m128i pair = _mm_add_epi32(four, _mm_shuffle_epi32(four, 0x4e));
     return (float)_mm_cvtsi128_si32(_mm_add_epi32(pair, _mm_shuffle_epi32(pair, 0xb1)));
+}
+
+static void pack_keys(const float *k, size_t ld, int t, char *out, float *scale, int32_t *sums)
+{
+    oto_pack_keys8(prepare_i8, 0, k, ld, t, out, scale, sums);
+}
+
+static void pack_values(const float *v, size_t ld, int t, char *out, float *scale)
+{
+    oto_pack_values8(v, ld, t, out, scale);
 }
 
 static void layer_norm(const float *x, const float *gamma, const float *beta, float eps, int n,
@@ -688,6 +698,8 @@ static const oto_kernels_impl impl = {
            {.mr = MR, .np = 1, .a_bytes = 1, .prepare = prepare_i8, .tile = i8_tile}},
     .finish = finish,
     .weigh = weigh,
+    .pack_keys = pack_keys,
+    .pack_values = pack_values,
     .layer_norm = layer_norm,
     .to_bf16 = to_bf16,
     .scale = scale_row,

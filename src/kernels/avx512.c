@@ -5,7 +5,7 @@
  * weights), 12 × 2 above, where a panel pair of a few hundred inputs stays in L1. Per step of k
  * that is p loads and m broadcasts for m * p multiply-adds, which two load ports sustain. A form
  * for every m, so that no row is computed in vain. */
-#include "kernels/kernels_impl.h"
+#include "kernels/pack8.h"
 
 #if defined(__x86_64__)
 
@@ -498,7 +498,7 @@ INLINE float weigh_row(const int parts, const oto_weigh *w, uint8_t *high)
 {
     const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
     const __m512i low7 = _mm512_set1_epi16(127);
-    const __m512 unit = _mm512_set1_ps(parts == 1 ? 255 : 16383);
+    const __m512 unit = _mm512_set1_ps(w->unit);
     const float by = w->by * 1.44269504f;
     const __m512 by16 = _mm512_set1_ps(by), most = _mm512_set1_ps(score_row(w) * by);
     uint8_t *low = high + w->n_pad;
@@ -531,6 +531,16 @@ INLINE float weigh_row(const int parts, const oto_weigh *w, uint8_t *high)
 static float weigh(const oto_weigh *w, void *a)
 {
     return w->parts == 1 ? weigh_row(1, w, a) : weigh_row(2, w, a);
+}
+
+static void pack_keys(const float *k, size_t ld, int t, char *out, float *scale, int32_t *sums)
+{
+    oto_pack_keys8(prepare_i8, 128, k, ld, t, out, scale, sums);
+}
+
+static void pack_values(const float *v, size_t ld, int t, char *out, float *scale)
+{
+    oto_pack_values8(v, ld, t, out, scale);
 }
 
 static void layer_norm(const float *x, const float *gamma, const float *beta, float eps, int n,
@@ -806,8 +816,9 @@ static float logsumexp_f32(const float *x, int n)
         .mr = 12, .np = 4, .a_bytes = 1, .zero = 128, .prepare = prepare_i8, .tile = i8_tile       \
     }
 #define COMMON                                                                                     \
-    .finish = finish, .weigh = weigh, .layer_norm = layer_norm, .to_bf16 = to_bf16,                \
-    .scale = scale_row, .scores = {scores_f32, scores_bf16}, .values = {values_f32, values_bf16}
+    .finish = finish, .weigh = weigh, .pack_keys = pack_keys, .pack_values = pack_values,          \
+    .layer_norm = layer_norm, .to_bf16 = to_bf16, .scale = scale_row,                              \
+    .scores = {scores_f32, scores_bf16}, .values = {values_f32, values_bf16}
 #define TABLE(text, which)                                                                         \
     {                                                                                              \
         .name = text, .impl = &which, .dot_f32 = dot_f32, .ln_max_f32 = ln_max_f32,                \

@@ -189,7 +189,7 @@ typedef struct oto_kernels {
     float (*dot_f32)(const float *a, const float *b, int n);
     void (*ln_max_f32)(float *x, int n,
                        float floor); /* x = ln(max(x, floor)), |error| ≤ 2e-6 relative to |ln|+1 */
-    int (*argmax_f32)(const float *x, int n);      /* first of equals */
+    int (*argmax_f32)(const float *x, int n);             /* first of equals */
     int (*above_f32)(const float *x, int n, float floor); /* first i with x[i] > floor, or n */
     float (*logsumexp_f32)(const float *x, int n); /* stable; -inf entries allowed; error ≤ 1e-5 */
 } oto_kernels;

@@ -42,7 +42,8 @@ typedef struct {
     float more;
     float *scores;           /* [n], room to work */
     int n, n_pad, thin_from; /* thin_from: a multiple of 16, or n */
-    int parts; /* 1: weights of 8 bits, where the tile's rows are unsigned; 2: of 14 */
+    float unit;              /* a weight of 1: 255 or 16383, for weights of 8 or 14 bits */
+    int parts; /* bytes of a weight: 1 for 8 bits where the tile's rows are unsigned, else 2 */
 } oto_weigh;
 
 /* What happens to a tile of sums before it is y. Pointers are at the tile's first output. */
@@ -63,10 +64,13 @@ typedef struct oto_kernels_impl {
     oto_mm mm[3]; /* F32, BF16, I8 */
     /* c[m][ldc] → y[m][n] */
     void (*finish)(const oto_finish *f, const void *c, int ldc, int m, int n);
-    /* Weights exp(score - max) as bytes in a: of 1 part, 0 … 255 for 0 … 1, n_pad of them, zeros
-     * from n on; of 2 parts 0 … 16383, their upper 7 bits first, then their lower 7 as as many
-     * bytes. None has `zero` added. Returns their sum. */
+    /* Weights exp(score - max), 0 … unit, as bytes in a: of 1 part n_pad of them, zeros from n on;
+     * of 2 their upper 7 bits first, then their lower 7 as as many bytes. None has `zero` added.
+     * Returns their sum. */
     float (*weigh)(const oto_weigh *w, void *a);
+    /* pack8.h */
+    void (*pack_keys)(const float *k, size_t ld, int t, char *out, float *scale, int32_t *sums);
+    void (*pack_values)(const float *v, size_t ld, int t, char *out, float *scale);
     void (*layer_norm)(const float *x, const float *gamma, const float *beta, float eps, int n,
                        float *y);
     void (*to_bf16)(const float *x, int n, uint16_t *out); /* nearest even */
@@ -83,10 +87,10 @@ typedef struct oto_kernels_impl {
 } oto_kernels_impl;
 
 /* attention8.c: softmax(q kᵀ * scale) v for m ≤ OTO_MR_MAX queries [m][64], rows ldq apart, over
- * one head of oto_kv8_pack; parts as in oto_weigh, 2 where rows are signed. work:
+ * one head of oto_kv8_pack; with weights of 8 or 14 bits. work:
  * oto_attend8_bytes(t, m), aligned to 64 bytes. */
 size_t oto_attend8_bytes(int t, int m);
-void oto_attend8(const void *head, int t, const float *q, size_t ldq, int m, float scale, int parts,
+void oto_attend8(const void *head, int t, const float *q, size_t ldq, int m, float scale, int bits,
                  float *out, size_t ldo, void *work);
 
 /* GELU: x Φ(x) = max(x, 0) - f(|x|) with f(z) = z/2 erfc(z/√2) on [0, 5.5] in 16 pieces around

@@ -2,7 +2,7 @@
  *
  * Tiles are 6 rows × 1 panel: 24 accumulators of four outputs, the panel's four vectors and one of
  * the row fill 29 of 32 registers. bf16 is widened by a shift and a mask. */
-#include "kernels/kernels_impl.h"
+#include "kernels/pack8.h"
 
 #if defined(__aarch64__)
 
@@ -347,7 +347,7 @@ static float weigh(const oto_weigh *w, void *a)
         const float32x4_t y =
             exp4(vmulq_n_f32(vsubq_f32(load(w->scores + i, w->n - i), most), w->by));
         const uint32x4_t q =
-            vcvtnq_u32_f32(keep(vmulq_n_f32(y, 16383), first4(OTO_MAX(w->n - i, 0))));
+            vcvtnq_u32_f32(keep(vmulq_n_f32(y, w->unit), first4(OTO_MAX(w->n - i, 0))));
         const uint16x8_t words =
             vcombine_u16(vmovn_u32(vshrq_n_u32(q, 7)), vmovn_u32(vandq_u32(q, vdupq_n_u32(127))));
         const uint32x2_t bytes = vreinterpret_u32_u8(vmovn_u16(words));
@@ -357,6 +357,16 @@ static float weigh(const oto_weigh *w, void *a)
         vst1_lane_u32((uint32_t *)(void *)(low + i), bytes, 1);
     }
     return (float)vaddvq_u32(sum);
+}
+
+static void pack_keys(const float *k, size_t ld, int t, char *out, float *scale, int32_t *sums)
+{
+    oto_pack_keys8(prepare_i8, 0, k, ld, t, out, scale, sums);
+}
+
+static void pack_values(const float *v, size_t ld, int t, char *out, float *scale)
+{
+    oto_pack_values8(v, ld, t, out, scale);
 }
 
 static void layer_norm(const float *x, const float *gamma, const float *beta, float eps, int n,
@@ -558,6 +568,8 @@ static const oto_kernels_impl impl = {
            {.mr = MR, .np = 1, .a_bytes = 1, .prepare = prepare_i8, .tile = i8_tile}},
     .finish = finish,
     .weigh = weigh,
+    .pack_keys = pack_keys,
+    .pack_values = pack_values,
     .layer_norm = layer_norm,
     .to_bf16 = to_bf16,
     .scale = scale_row,

@@ -1,5 +1,5 @@
 /* The plain C definition of every operation: the other tables are measured against it. */
-#include "kernels/kernels_impl.h"
+#include "kernels/pack8.h"
 
 #include <math.h>
 #include <string.h>
@@ -182,12 +182,22 @@ static float weigh(const oto_weigh *w, void *a)
     float most = row_max(w->scores, w->n);
     memset(high, 0, 2 * (size_t)w->n_pad);
     for (int i = 0; i < w->n; i++) {
-        int q = (int)rintf(expf((w->scores[i] - most) * w->by) * 16383);
+        int q = (int)rintf(expf((w->scores[i] - most) * w->by) * w->unit);
         sum += q;
         high[i] = (uint8_t)(q >> 7);
         low[i] = (uint8_t)(q & 127);
     }
     return (float)sum;
+}
+
+static void pack_keys(const float *k, size_t ld, int t, char *out, float *scale, int32_t *sums)
+{
+    oto_pack_keys8(prepare_i8, 0, k, ld, t, out, scale, sums);
+}
+
+static void pack_values(const float *v, size_t ld, int t, char *out, float *scale)
+{
+    oto_pack_values8(v, ld, t, out, scale);
 }
 
 static void layer_norm(const float *x, const float *gamma, const float *beta, float eps, int n,
@@ -330,6 +340,8 @@ static const oto_kernels_impl impl = {
            {.mr = MR, .np = 1, .a_bytes = 1, .prepare = prepare_i8, .tile = tile_i8}},
     .finish = finish,
     .weigh = weigh,
+    .pack_keys = pack_keys,
+    .pack_values = pack_values,
     .layer_norm = layer_norm,
     .to_bf16 = to_bf16,
     .scale = scale_row,
