@@ -193,8 +193,8 @@ static int bench(settings *o, oto_err *e)
     if (o->path != NULL) {
         r = oto_cli_model(o->model, OTO_TASK_ASR, o->compute, o->offline, false, &asr, e);
         if (r == 0 && !o->no_vad)
-            r = oto_cli_model(OTO_CLI_DEFAULT_VAD, OTO_TASK_VAD, OTO_COMPUTE_AUTO, o->offline,
-                              false, &vad, e);
+            r = oto_cli_model(OTO_CLI_DEFAULT_VAD, OTO_TASK_VAD, oto_cli_vad_compute(o->compute),
+                              o->offline, false, &vad, e);
     }
     o->bench.asr = asr;
     o->bench.vad = vad;

@@ -205,6 +205,11 @@ static oto_compute wanted_for(oto_task task, oto_compute compute)
                                        : OTO_COMPUTE_F32;
 }
 
+oto_compute oto_cli_vad_compute(oto_compute asr)
+{
+    return asr == OTO_COMPUTE_AUTO || asr == OTO_COMPUTE_I8 ? OTO_COMPUTE_I8 : OTO_COMPUTE_F32;
+}
+
 int oto_cli_model(const char *name, oto_task task, oto_compute compute, bool offline, bool quiet,
                   oto_model **out, oto_err *e)
 {

@@ -268,8 +268,8 @@ static int prepare_models(serve *s, oto_err *e)
     if (rc == 0 && oto_conf_flag(&s->conf, "no-vad"))
         p->vad_path[0] = '\0'; /* of the settings before */
     else if (rc == 0)
-        rc = oto_cli_model_path(OTO_CLI_DEFAULT_VAD, OTO_TASK_VAD, OTO_COMPUTE_AUTO, offline,
-                                p->vad_path, sizeof p->vad_path, NULL, e);
+        rc = oto_cli_model_path(OTO_CLI_DEFAULT_VAD, OTO_TASK_VAD, oto_cli_vad_compute(compute),
+                                offline, p->vad_path, sizeof p->vad_path, NULL, e);
     return rc == 0 ? plan_workers(s, e) : rc;
 }
 

@@ -363,8 +363,9 @@ static int run(settings *s, char **inputs, int n)
             0 ||
         (rc = check_language(asr, s, &e)) != 0)
         goto done;
-    if (!s->job.no_vad && (rc = oto_cli_model(OTO_CLI_DEFAULT_VAD, OTO_TASK_VAD, OTO_COMPUTE_AUTO,
-                                              s->offline, s->quiet, &vad, &e)) != 0)
+    if (!s->job.no_vad &&
+        (rc = oto_cli_model(OTO_CLI_DEFAULT_VAD, OTO_TASK_VAD, oto_cli_vad_compute(s->compute),
+                            s->offline, s->quiet, &vad, &e)) != 0)
         goto done;
     o.asr = asr;
     o.vad = vad;

@@ -22,7 +22,7 @@ typedef enum { OTO_TASK_VAD, OTO_TASK_ASR } oto_task;
 typedef struct oto_model oto_model;
 /* Opens packed GGUF by mapping it; any other supported form (weights.h) is packed first, into a
  * sealed memory file. compute: what the weights are packed for; a packed file of another type is
- * refused (AUTO takes what is there, and I8 for foreign forms). */
+ * refused (AUTO takes what is there, and for foreign forms I8, for VAD F32). */
 int oto_model_open(const char *path, oto_compute compute, oto_model **out, oto_err *e) OTO_CHECK;
 void oto_model_close(oto_model *m);
 /* SRC (any form) → DST (packed GGUF for `compute`), checked by reading it back, then renamed into

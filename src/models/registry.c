@@ -160,10 +160,13 @@ static int fill_writer(const oto_weights *src, oto_compute compute, oto_gguf_wri
                        oto_arena *a, oto_err *e)
 {
     const oto_family *family = NULL;
-    int rc;
+    int rc = foreign_family(src, &family, e);
 
-    if ((rc = foreign_family(src, &family, e)) != 0 ||
-        (rc = oto_gguf_put_str(dst, "general.architecture", family->name, e)) != 0 ||
+    if (rc != 0)
+        return rc;
+    if (compute == OTO_COMPUTE_AUTO)
+        compute = family->task == OTO_TASK_ASR ? OTO_COMPUTE_I8 : OTO_COMPUTE_F32;
+    if ((rc = oto_gguf_put_str(dst, "general.architecture", family->name, e)) != 0 ||
         (rc = oto_gguf_put_str(dst, "otolith.compute", oto_compute_name(compute), e)) != 0 ||
         (rc = oto_gguf_put_int(dst, "otolith.version", OTO_PACKED_VERSION, e)) != 0)
         return rc;
@@ -177,8 +180,6 @@ static int pack(const oto_weights *src, oto_compute compute, const char *path, i
     oto_arena *a = NULL;
     int rc;
 
-    if (compute == OTO_COMPUTE_AUTO)
-        compute = OTO_COMPUTE_I8;
     if ((rc = oto_arena_new("packing", pack_cap(src), &a, e)) != 0 ||
         (rc = oto_gguf_writer_new(&dst, e)) != 0 ||
         (rc = fill_writer(src, compute, dst, a, e)) != 0)

@@ -92,8 +92,8 @@ static int missing(const oto_weights *src, const char *name, oto_err *e)
 }
 
 /* "NAME.weight" is [n][k]; ONNX keeps its transpose, "NAME.weight.T". */
-static int pack_matrix(const oto_weights *src, const matrix_row *row, oto_gguf_writer *dst,
-                       oto_arena *a, oto_err *e)
+static int pack_matrix(const oto_weights *src, const matrix_row *row, oto_dtype type,
+                       oto_gguf_writer *dst, oto_arena *a, oto_err *e)
 {
     transposed t = {.n = row->n, .k = row->k};
     const oto_tensor *w;
@@ -103,7 +103,7 @@ static int pack_matrix(const oto_weights *src, const matrix_row *row, oto_gguf_w
     snprintf(name, sizeof name, "%s.weight", row->name);
     w = oto_weights_find(src, name);
     if (w != NULL)
-        return oto_put_tensor_matrix(dst, name, OTO_F32, w, row->n, row->k, a, e);
+        return oto_put_tensor_matrix(dst, name, type, w, row->n, row->k, a, e);
     snprintf(name, sizeof name, "%s.weight.T", row->name);
     t.t = oto_weights_find(src, name);
     if (t.t == NULL)
@@ -116,7 +116,7 @@ static int pack_matrix(const oto_weights *src, const matrix_row *row, oto_gguf_w
     for (int i = 0; i < row->k; i++)
         oto_tensor_row_f32(t.t, i, t.all + (size_t)i * (size_t)row->n);
     snprintf(name, sizeof name, "%s.weight", row->name);
-    return oto_put_matrix(dst, name, OTO_F32, row->n, row->k, transposed_row, &t, a, e);
+    return oto_put_matrix(dst, name, type, row->n, row->k, transposed_row, &t, a, e);
 }
 
 static int pack_bias(const oto_weights *src, const matrix_row *row, oto_gguf_writer *dst,
@@ -189,15 +189,19 @@ static int pack_cmvn(const oto_weights *src, const char *key, const char *tensor
     return oto_put_vector(dst, tensor, v, IN, a, e);
 }
 
-/* 1.7 MB and precision that decides at thresholds: always f32. */
+/* bf16 is no faster than f32 and there are only 1.7 MB to save. */
+static oto_dtype matrix_type(oto_compute compute)
+{
+    return compute == OTO_COMPUTE_I8 ? OTO_I8 : OTO_F32;
+}
+
 static int vad_pack(const oto_weights *src, oto_compute compute, oto_gguf_writer *dst, oto_arena *a,
                     oto_err *e)
 {
     int rc = 0;
 
-    (void)compute;
     for (size_t i = 0; i < OTO_COUNT(matrices) && rc == 0; i++) {
-        rc = pack_matrix(src, &matrices[i], dst, a, e);
+        rc = pack_matrix(src, &matrices[i], matrix_type(compute), dst, a, e);
         if (rc == 0 && matrices[i].bias)
             rc = pack_bias(src, &matrices[i], dst, a, e);
     }
@@ -210,7 +214,7 @@ static int vad_pack(const oto_weights *src, oto_compute compute, oto_gguf_writer
 
 /* ---- binding ---- */
 
-static int bind_network(const oto_weights *w, network *n, oto_err *e)
+static int bind_network(const oto_weights *w, oto_dtype type, network *n, oto_err *e)
 {
     char name[96];
     int rc = 0;
@@ -220,7 +224,7 @@ static int bind_network(const oto_weights *w, network *n, oto_err *e)
         linear *l = (linear *)(void *)((char *)n + row->at);
 
         snprintf(name, sizeof name, "%s.weight", row->name);
-        rc = oto_get_matrix(w, name, OTO_F32, row->n, row->k, &l->w, e);
+        rc = oto_get_matrix(w, name, type, row->n, row->k, &l->w, e);
         snprintf(name, sizeof name, "%s.bias", row->name);
         if (rc == 0 && row->bias)
             rc = oto_get_vector(w, name, row->n, &l->b, e);
@@ -240,10 +244,9 @@ static int vad_open(const oto_weights *packed, oto_compute compute, void **impl,
     network *n = calloc(1, sizeof *n);
     int rc;
 
-    (void)compute;
     if (n == NULL)
         return oto_fail(e, OTO_E_LIMIT, "out of memory");
-    if ((rc = bind_network(packed, n, e)) != 0) {
+    if ((rc = bind_network(packed, matrix_type(compute), n, e)) != 0) {
         free(n);
         return rc;
     }
