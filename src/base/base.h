@@ -87,6 +87,19 @@ void oto_log_setup(oto_log_level level, bool json);
  * one write(2). */
 void oto_log(oto_log_level level, const char *fmt, ...) OTO_PRINTF(2, 3);
 
+/* ---- what threads did when (trace.c), for otolith bench ---- */
+
+typedef struct {
+    const char *thread, *what; /* string constants */
+    double from_s, to_s;       /* of oto_now_s */
+} oto_trace_span;
+/* Spans of the whole process go into `spans` (borrowed), what does not fit nowhere, until the end,
+ * which says how many they are. Both while no other thread traces. */
+void oto_trace_begin(oto_trace_span *spans, int n);
+int oto_trace_end(void);
+/* A span from from_s to now; nothing unless between begin and end. */
+void oto_trace(const char *thread, const char *what, double from_s);
+
 /* ---- faults on purpose (fault.c) ---- */
 
 /* True when this call has to fail, with errno set; never in ordinary builds. `what` names the call.

@@ -34,12 +34,13 @@ static const oto_cli_option options[] = {
 static const oto_cli_verb verb = {
     .name = "bench",
     .usage = "[OPTION]... [FILE]",
-    .summary = "speed of the stages on a recording, and of matrix products",
+    .summary = "speed of the stages on a recording, and of kernels",
     .options = options,
-    .notes = "RTF is time spent / duration of the recording; core-s is processor time of all\n"
-             "threads. Products are given in 1e9 multiplications and additions a second, and as a\n"
-             "share of what the same threads reach with the same instruction on registers alone.\n"
-             "Without FILE only products are measured.\n",
+    .notes =
+        "RTF is time spent / duration of the recording; core-s is processor time of all\n"
+        "threads. Kernels are given in 1e9 multiplications and additions a second, as a share of\n"
+        "what the same threads reach with the same instruction on registers alone, and in 1e9\n"
+        "bytes of weights or keys a second. Without FILE only kernels are measured.\n",
 };
 
 typedef struct {
@@ -75,14 +76,36 @@ static void print_stages(const settings *o, const oto_bench *b)
            b->decoder_peak_bytes >> 20);
 }
 
-static void print_products(const oto_bench *b)
+/* A line for each thing that a thread did: how much of each sixtieth of the job it took. */
+static void print_timeline(const oto_bench *b)
 {
-    printf("%-5s %6s %6s %6s %10s %10s %7s\n", "type", "m", "n", "k", "Gop/s", "peak", "share");
-    for (int i = 0; i < b->n_gemms; i++) {
-        const oto_bench_gemm *g = &b->gemms[i];
-        printf("%-5s %6d %6d %6d %10.1f %10.1f %6.1f%%\n", g->type, g->m, g->n, g->k, g->gops,
-               g->peak, 100 * g->share);
+    static const char *const shade[] = {" ", "░", "▒", "▓", "█"};
+
+    printf("what the threads did, from start to end\n");
+    for (int i = 0; i < b->n_activities; i++) {
+        const oto_bench_activity *a = &b->activities[i];
+        printf("%-9s %-16s %7.3f s |", a->thread, a->what, a->wall_s);
+        for (int j = 0; j < OTO_BENCH_SLOTS; j++)
+            fputs(shade[(int)(OTO_MIN(a->slot[j], 1.0f) * 4 + 0.49f)], stdout);
+        puts("|");
     }
+    puts("");
+}
+
+static void print_kernels(const oto_bench *b)
+{
+    printf("%-9s %-5s %6s %6s %6s %10s %10s %7s %7s\n", "kernel", "type", "m", "n", "k", "Gop/s",
+           "peak", "share", "GB/s");
+    for (int i = 0; i < b->n_kernels; i++) {
+        const oto_bench_kernel *k = &b->kernels[i];
+        printf("%-9s %-5s %6d %6d %6d %10.1f %10.1f %6.1f%%", k->what, k->type, k->m, k->n, k->k,
+               k->gops, k->peak, 100 * k->share);
+        if (k->gbs > 0)
+            printf(" %7.1f\n", k->gbs);
+        else
+            puts("");
+    }
+    printf("memory    %64.1f\n", b->memory_gbs);
 }
 
 /* ---- JSON ---- */
@@ -99,35 +122,51 @@ static json_t *stages_json(const oto_bench *b)
     return list;
 }
 
-static json_t *products_json(const oto_bench *b)
+static json_t *kernels_json(const oto_bench *b)
 {
     json_t *list = json_array();
-    for (int i = 0; i < b->n_gemms; i++) {
-        const oto_bench_gemm *g = &b->gemms[i];
-        json_array_append_new(list, json_pack("{s:s, s:i, s:i, s:i, s:f, s:f, s:f}", "type",
-                                              g->type, "m", g->m, "n", g->n, "k", g->k, "gops",
-                                              g->gops, "peak_gops", g->peak, "share", g->share));
+    for (int i = 0; i < b->n_kernels; i++) {
+        const oto_bench_kernel *k = &b->kernels[i];
+        json_array_append_new(list, json_pack("{s:s, s:s, s:i, s:i, s:i, s:f, s:f, s:f, s:f}",
+                                              "what", k->what, "type", k->type, "m", k->m, "n",
+                                              k->n, "k", k->k, "gops", k->gops, "peak_gops",
+                                              k->peak, "share", k->share, "gb_per_s", k->gbs));
+    }
+    return list;
+}
+
+static json_t *timeline_json(const oto_bench *b)
+{
+    json_t *list = json_array();
+    for (int i = 0; i < b->n_activities; i++) {
+        const oto_bench_activity *a = &b->activities[i];
+        json_t *slots = json_array();
+        for (int j = 0; j < OTO_BENCH_SLOTS; j++)
+            json_array_append_new(slots, json_real((double)a->slot[j]));
+        json_array_append_new(list, json_pack("{s:s, s:s, s:f, s:o}", "thread", a->thread, "what",
+                                              a->what, "wall_s", a->wall_s, "shares", slots));
     }
     return list;
 }
 
 static json_t *report_json(const settings *o, const oto_bench *b)
 {
-    json_t *j =
-        json_pack("{s:s, s:s, s:s, s:i, s:o}", "version", OTO_VERSION, "kernels", oto_cpu_table(),
-                  "cpu", oto_cpu_features(), "threads", b->threads, "products", products_json(b));
+    json_t *j = json_pack("{s:s, s:s, s:s, s:i, s:f, s:o}", "version", OTO_VERSION, "table",
+                          oto_cpu_table(), "cpu", oto_cpu_features(), "threads", b->threads,
+                          "memory_gb_per_s", b->memory_gbs, "kernels", kernels_json(b));
     oto_model_info info;
 
     if (j == NULL || o->path == NULL)
         return j;
     oto_model_info_get(o->bench.asr, &info);
     json_t *run = json_pack(
-        "{s:s, s:s, s:s, s:s, s:f, s:f, s:f, s:f, s:i, s:I, s:I, s:I, s:I, s:o}", "file", o->path,
-        "model", o->model, "compute", oto_compute_name(info.compute), "language", b->language,
-        "audio_s", b->audio_s, "wall_s", b->wall_s, "rtf", ratio(b->wall_s, b->audio_s), "core_s",
-        b->core_s, "windows", b->n_windows, "steps", (json_int_t)b->asr.steps, "fallbacks",
-        (json_int_t)b->asr.fallbacks, "peak_bytes", (json_int_t)b->peak_bytes, "decoder_peak_bytes",
-        (json_int_t)b->decoder_peak_bytes, "stages", stages_json(b));
+        "{s:s, s:s, s:s, s:s, s:f, s:f, s:f, s:f, s:i, s:I, s:I, s:I, s:I, s:o, s:o}", "file",
+        o->path, "model", o->model, "compute", oto_compute_name(info.compute), "language",
+        b->language, "audio_s", b->audio_s, "wall_s", b->wall_s, "rtf",
+        ratio(b->wall_s, b->audio_s), "core_s", b->core_s, "windows", b->n_windows, "steps",
+        (json_int_t)b->asr.steps, "fallbacks", (json_int_t)b->asr.fallbacks, "peak_bytes",
+        (json_int_t)b->peak_bytes, "decoder_peak_bytes", (json_int_t)b->decoder_peak_bytes,
+        "stages", stages_json(b), "timeline", timeline_json(b));
     if (run == NULL || json_object_update(j, run) != 0) {
         json_decref(j);
         j = NULL;
@@ -202,9 +241,11 @@ static int bench(settings *o, oto_err *e)
     if (r == 0)
         r = oto_bench_run(&o->bench, b, e);
     if (r == 0 && (o->json == NULL || strcmp(o->json, "-") != 0)) {
-        if (o->path != NULL)
+        if (o->path != NULL) {
             print_stages(o, b);
-        print_products(b);
+            print_timeline(b);
+        }
+        print_kernels(b);
     }
     if (r == 0 && o->json != NULL)
         r = write_json(o, b, e);

@@ -202,5 +202,8 @@ const oto_kernels *oto_k(void); /* valid after oto_cpu_init */
  * type on registers alone, in 1e9 multiplications and additions a second. The best of several runs
  * within `seconds`. */
 double oto_peak_gops(oto_pool *pool, oto_dtype type, double seconds);
+/* 1e9 bytes a second that the pool's threads read from memory together, the best of a few passes
+ * over more than the last cache holds (at most an eighth of the machine's memory). */
+int oto_peak_memory_gbs(oto_pool *pool, double *out, oto_err *e) OTO_CHECK;
 
 #endif

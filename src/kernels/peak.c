@@ -6,7 +6,10 @@
  * only when its table was chosen, which the CPU has been asked for. */
 #include "kernels/kernels_impl.h"
 
+#include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 #if defined(__x86_64__)
 #include <immintrin.h>
 #elif defined(__aarch64__)
@@ -156,4 +159,54 @@ double oto_peak_gops(oto_pool *pool, oto_dtype type, double seconds)
         best = OTO_MAX(best, 1e-9 * tasks * ROUNDS * CHAINS * l.ops / s);
     } while (oto_now_s() < until);
     return best;
+}
+
+/* ---- memory ---- */
+
+#define CHUNK ((size_t)4 << 20)
+
+typedef struct {
+    const char *p;
+    uint64_t *sums; /* of each task: so that nothing is left out as unused */
+} reading;
+
+static void read_task(void *arg, int task, int thread)
+{
+    const reading *r = arg;
+    const uint64_t *p = (const uint64_t *)(const void *)(r->p + CHUNK * (size_t)task);
+    uint64_t sum = 0;
+
+    (void)thread;
+    for (size_t i = 0; i < CHUNK / sizeof *p; i++)
+        sum += p[i];
+    r->sums[task] = sum;
+}
+
+int oto_peak_memory_gbs(oto_pool *pool, double *out, oto_err *e)
+{
+    const long cache = sysconf(_SC_LEVEL3_CACHE_SIZE);
+    const size_t wish = OTO_MAX(cache > 0 ? 2 * (size_t)cache : 0, (size_t)256 << 20);
+    const size_t bytes = OTO_MAX(OTO_MIN(wish, oto_memory_limit_bytes() / 8), CHUNK);
+    const int n = (int)(bytes / CHUNK);
+    uint64_t *sums = calloc((size_t)n, sizeof *sums);
+    char *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    double best = 0;
+    int rc = 0;
+
+    if (sums == NULL || p == MAP_FAILED) {
+        rc = oto_fail(e, OTO_E_LIMIT, "no memory to measure memory with");
+    } else {
+        memset(p, 1, bytes);
+        for (int i = 0; i < 4; i++) {
+            const double t0 = oto_now_s();
+
+            oto_pool_run(pool, n, read_task, &(reading){p, sums});
+            best = OTO_MAX(best, 1e-9 * (double)CHUNK * n / (oto_now_s() - t0));
+        }
+        *out = best;
+    }
+    if (p != MAP_FAILED)
+        munmap(p, bytes);
+    free(sums);
+    return rc;
 }

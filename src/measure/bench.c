@@ -5,18 +5,14 @@
  * one whole job, by the clocks the model keeps. So the stages add up to more than the total when
  * the decoder child has a core to itself.
  *
- * Products are timed alone, in the shapes that a window and a decoding step have, as a share of
- * what the same threads reach with the same instruction on registers. */
+ * What each thread did when is traced in that job. Kernels: roofline.c. */
 #include "measure/measure.h"
-#include "kernels/kernels.h"
 #include "media/media.h"
 #include "recogniser/recogniser.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define PEAK_SECONDS 0.1
-#define GEMM_SECONDS 0.2
 
 static oto_bench_stage *add_stage(oto_bench *b, const char *name, double wall_s, double core_s)
 {
@@ -72,7 +68,7 @@ static int time_vad(const oto_bench_options *o, oto_bench *b, oto_err *e)
     return r;
 }
 
-static int time_job(const oto_bench_options *o, oto_bench *b, oto_err *e)
+static int time_job(const oto_bench_options *o, oto_bench *b, double *start_s, oto_err *e)
 {
     oto_recogniser_options ro = {.asr = o->asr, .vad = o->vad, .threads = b->threads};
     oto_job_options job;
@@ -90,7 +86,7 @@ static int time_job(const oto_bench_options *o, oto_bench *b, oto_err *e)
     r = oto_recogniser_new(&ro, &rec, e);
     if (r != 0)
         return r;
-    wall = oto_now_s();
+    *start_s = wall = oto_now_s();
     core = oto_cpu_s();
     r = oto_recogniser_run(rec, o->path, &job, &result, e);
     b->wall_s = oto_now_s() - wall;
@@ -109,113 +105,59 @@ static int time_job(const oto_bench_options *o, oto_bench *b, oto_err *e)
     return 0;
 }
 
-/* ---- products ---- */
+/* ---- what threads did when ---- */
 
-typedef struct {
-    oto_mat w;
-    float *x, *y;
-    int m;
-} product;
+#define SPANS (1 << 17)
 
-static void fill(float *x, size_t n, uint32_t seed)
+static int add_activity(oto_bench *b, const oto_trace_span *s)
 {
-    for (size_t i = 0; i < n; i++) {
-        seed = seed * 1664525u + 1013904223u;
-        x[i] = (float)(int32_t)seed * 0x1p-31f;
+    for (int i = 0; i < b->n_activities; i++)
+        if (strcmp(b->activities[i].thread, s->thread) == 0 &&
+            strcmp(b->activities[i].what, s->what) == 0)
+            return i;
+    if (b->n_activities == OTO_BENCH_ACTIVITIES)
+        return -1;
+    b->activities[b->n_activities] = (oto_bench_activity){.thread = s->thread, .what = s->what};
+    return b->n_activities++;
+}
+
+/* Shares out a span over the slots of the run, which began at start_s. */
+static void spread(oto_bench_activity *a, const oto_trace_span *s, double start_s, double slot_s)
+{
+    for (int i = 0; i < OTO_BENCH_SLOTS; i++) {
+        const double from = start_s + i * slot_s, to = from + slot_s;
+        const double part = fmin(s->to_s, to) - fmax(s->from_s, from);
+
+        if (part > 0)
+            a->slot[i] += (float)(part / slot_s);
+    }
+    a->wall_s += s->to_s - s->from_s;
+}
+
+static void draw_timeline(oto_bench *b, const oto_trace_span *spans, int n, double start_s)
+{
+    for (int i = 0; i < n; i++) {
+        const int at = add_activity(b, &spans[i]);
+
+        if (at >= 0)
+            spread(&b->activities[at], &spans[i], start_s, b->wall_s / OTO_BENCH_SLOTS);
     }
 }
 
-static int make_product(oto_dtype type, int m, int n, int k, oto_arena *a, product *p, oto_err *e)
+static int time_traced_job(const oto_bench_options *o, oto_bench *b, oto_err *e)
 {
-    size_t rows = (size_t)(n + OTO_PANEL - 1) / OTO_PANEL * OTO_PANEL;
-    float *w, *scale;
-    int32_t *sums;
-    void *data;
-    int r;
+    oto_trace_span *spans = calloc(SPANS, sizeof *spans);
+    double start_s;
+    int n, r;
 
-    if ((r = oto_arena_get(a, (size_t)m * (size_t)k, sizeof *p->x, &p->x, e)) != 0 ||
-        (r = oto_arena_get(a, (size_t)m * (size_t)n, sizeof *p->y, &p->y, e)) != 0 ||
-        (r = oto_arena_get(a, rows, sizeof *scale, &scale, e)) != 0 ||
-        (r = oto_arena_get(a, rows, sizeof *sums, &sums, e)) != 0 ||
-        (r = oto_arena_get(a, oto_pack_bytes(type, n, k), 1, &data, e)) != 0 ||
-        (r = oto_arena_get(a, (size_t)n * (size_t)k, sizeof *w, &w, e)) != 0)
-        return r;
-    fill(p->x, (size_t)m * (size_t)k, 1);
-    fill(w, (size_t)n * (size_t)k, 2);
-    oto_pack(type, w, n, k, (size_t)k, data, scale, sums);
-    p->w = (oto_mat){.type = type, .n = n, .k = k, .data = data, .scale = scale, .row_sum = sums};
-    p->m = m;
-    return 0;
-}
-
-/* The best rate of several runs: the others shared the machine. */
-static double rate(oto_pool *pool, const product *p)
-{
-    oto_linear l = {
-        .w = &p->w, .x = p->x, .ldx = (size_t)p->w.k, .m = p->m, .y = p->y, .ldy = (size_t)p->w.n};
-    double ops = 2.0 * p->m * p->w.n * p->w.k, best = 0, until = oto_now_s() + GEMM_SECONDS;
-    int repeats = 1 + (int)(2e8 / ops);
-
-    oto_linear_run(pool, &l);
-    do {
-        double t0 = oto_now_s();
-        for (int i = 0; i < repeats; i++)
-            oto_linear_run(pool, &l);
-        best = OTO_MAX(best, 1e-9 * ops * repeats / (oto_now_s() - t0));
-    } while (oto_now_s() < until);
-    return best;
-}
-
-static int time_products(const oto_bench_options *o, oto_bench *b, oto_err *e)
-{
-    static const struct {
-        oto_dtype type;
-        const char *name;
-    } types[] = {{OTO_F32, "f32"}, {OTO_BF16, "bf16"}, {OTO_I8, "int8"}};
-    oto_model_info info = {.width = 512, .n_vocab = 51865};
-    oto_pool *pool = NULL;
-    oto_arena *a = NULL;
-    int r;
-
-    if (o->asr != NULL)
-        oto_model_info_get(o->asr, &info);
-    const int w = info.width;
-    /* Of an encoder's layer over a window; of a decoder's over the beams of six windows; its
-     * projection of these, and of one window's. */
-    const int shapes[][3] = {{1500, 3 * w, w},        {1500, w, w},       {1500, 4 * w, w},
-                             {1500, w, 4 * w},        {30, 3 * w, w},     {30, w, w},
-                             {30, 4 * w, w},          {30, w, 4 * w},     {30, info.n_vocab, w},
-                             {5, info.n_vocab, w}};
-
-    if ((r = oto_pool_new(b->threads, OTO_POOL_SCRATCH_BYTES, &pool, e)) != 0 ||
-        (r = oto_arena_new("bench", (size_t)2 << 30, &a, e)) != 0)
-        goto done;
-    for (size_t t = 0; t < OTO_COUNT(types); t++) {
-        double peak = 0;
-        const int first = b->n_gemms;
-        for (size_t s = 0; s < OTO_COUNT(shapes); s++) {
-            const int *d = shapes[s];
-            product p;
-            oto_arena_reset(a);
-            if ((r = make_product(types[t].type, d[0], d[1], d[2], a, &p, e)) != 0)
-                goto done;
-            /* In turn, so that what else the machine does falls on both. */
-            peak = OTO_MAX(peak, oto_peak_gops(pool, types[t].type, PEAK_SECONDS));
-            b->gemms[b->n_gemms++] = (oto_bench_gemm){.type = types[t].name,
-                                                      .m = d[0],
-                                                      .n = d[1],
-                                                      .k = d[2],
-                                                      .threads = b->threads,
-                                                      .gops = rate(pool, &p)};
-        }
-        for (int i = first; i < b->n_gemms; i++) {
-            b->gemms[i].peak = peak;
-            b->gemms[i].share = b->gemms[i].gops / peak;
-        }
-    }
-done:
-    oto_arena_free(a);
-    oto_pool_free(pool);
+    if (spans == NULL)
+        return oto_fail(e, OTO_E_LIMIT, "out of memory");
+    oto_trace_begin(spans, SPANS);
+    r = time_job(o, b, &start_s, e);
+    n = oto_trace_end();
+    if (r == 0)
+        draw_timeline(b, spans, n, start_s);
+    free(spans);
     return r;
 }
 
@@ -225,10 +167,10 @@ int oto_bench_run(const oto_bench_options *o, oto_bench *out, oto_err *e)
     int r = 0;
 
     if (o->path != NULL && ((r = time_decoding(o->path, &b, e)) != 0 ||
-                            (r = time_vad(o, &b, e)) != 0 || (r = time_job(o, &b, e)) != 0))
+                            (r = time_vad(o, &b, e)) != 0 || (r = time_traced_job(o, &b, e)) != 0))
         return r;
-    b.peak_bytes = oto_peak_rss_bytes(); /* before the products' matrices */
-    r = time_products(o, &b, e);
+    b.peak_bytes = oto_peak_rss_bytes(); /* before the kernels' matrices */
+    r = oto_bench_kernels(o, &b, e);
     if (r == 0)
         *out = b;
     return r;

@@ -30,7 +30,7 @@ typedef struct {
 int oto_score_run(const char *ref, const char *hyp, oto_score_unit unit, bool raw, oto_arena *a,
                   oto_score *out, oto_err *e) OTO_CHECK;
 
-/* ---- speed (bench.c) ---- */
+/* ---- speed (bench.c, roofline.c) ---- */
 
 /* One stage of a recording's way to text. */
 typedef struct {
@@ -39,36 +39,53 @@ typedef struct {
     double core_s; /* < 0: not known apart from others */
 } oto_bench_stage;
 
-/* Products of one element type, m × n × k. */
+/* A kernel in a shape that occurs (roofline.c): a product m × n × k, the attention of m queries
+ * over n keys in heads that are k wide together, or a step of cross-attention of m lanes. */
 typedef struct {
+    const char *what; /* "product" "attention" "step" */
     const char *type; /* "f32" "bf16" "int8" */
-    int m, n, k, threads;
+    int m, n, k;
     double gops;  /* 1e9 multiplications and additions a second */
     double peak;  /* of the machine at this type and number of threads, measured */
     double share; /* gops / peak */
-} oto_bench_gemm;
+    double gbs;   /* 1e9 bytes of weights, or keys and values, read a second; 0: not what counts */
+} oto_bench_kernel;
 
-#define OTO_BENCH_STAGES 8
-#define OTO_BENCH_GEMMS  32
+#define OTO_BENCH_SLOTS 60
+
+/* What a thread did during the job. */
+typedef struct {
+    const char *thread, *what; /* "model": "encodes" …; "listener": "detects speech" … */
+    double wall_s;
+    float slot[OTO_BENCH_SLOTS]; /* its share of each sixtieth of the job */
+} oto_bench_activity;
+
+#define OTO_BENCH_STAGES     8
+#define OTO_BENCH_KERNELS    48
+#define OTO_BENCH_ACTIVITIES 12
 
 typedef struct {
     double audio_s, wall_s, core_s;
     size_t peak_bytes, decoder_peak_bytes;
-    int threads, n_windows, n_stages, n_gemms;
+    double memory_gbs; /* read from memory by all threads */
+    int threads, n_windows, n_stages, n_kernels, n_activities;
     char language[8];
     oto_asr_stats asr;
     oto_bench_stage stages[OTO_BENCH_STAGES];
-    oto_bench_gemm gemms[OTO_BENCH_GEMMS];
+    oto_bench_kernel kernels[OTO_BENCH_KERNELS];
+    oto_bench_activity activities[OTO_BENCH_ACTIVITIES];
 } oto_bench;
 
 typedef struct {
     const oto_model *asr, *vad; /* borrowed */
-    const char *path;           /* the recording; NULL: products only */
+    const char *path;           /* the recording; NULL: kernels only */
     int threads;                /* 0: all cores */
     int beam;                   /* 0: the default */
     const char *language;       /* NULL: detect */
 } oto_bench_options;
 int oto_bench_run(const oto_bench_options *o, oto_bench *out, oto_err *e) OTO_CHECK;
+/* The part of it that is kernels; b->threads is set. */
+int oto_bench_kernels(const oto_bench_options *o, oto_bench *b, oto_err *e) OTO_CHECK;
 
 /* ---- what processes take (monitor.c; /proc read by proc.c) ----
  * MB are 2^20 bytes everywhere below; a figure that the system does not tell is NAN. */

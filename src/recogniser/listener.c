@@ -52,6 +52,7 @@ int oto_listener_new(oto_arena *a, int n_blocks, oto_listener **out, oto_err *e)
 /* A block to fill, or NULL when nobody wants more. */
 static oto_heard *take_block(oto_listener *l)
 {
+    const double t0 = oto_now_s();
     oto_heard *b = NULL;
 
     pthread_mutex_lock(&l->lock);
@@ -65,6 +66,7 @@ static oto_heard *take_block(oto_listener *l)
         b->n_spans = b->rc = 0;
         b->last = false;
     }
+    oto_trace("listener", "waits for room", t0);
     return b;
 }
 
@@ -88,6 +90,7 @@ static oto_heard *detect(oto_listener *l, oto_heard *b, const float *pcm, size_t
 
         b->n_spans = oto_vad_push(l->vad, pcm, n, final, b->spans, OTO_HEARD_SPANS, &used);
         l->vad_s += oto_now_s() - t0;
+        oto_trace("listener", "detects speech", t0);
         b->horizon_ms = oto_vad_horizon_ms(l->vad);
         pcm += used;
         n -= used;
@@ -112,6 +115,7 @@ static void *listen(void *arg)
         const bool last = rc != 0 || b->n == 0;
 
         l->decode_s += oto_now_s() - t0;
+        oto_trace("listener", "waits for sound", t0);
         if (last)
             b->n = 0;
         if (l->vad != NULL && (b = detect(l, b, b->pcm, b->n, last)) == NULL)
@@ -154,6 +158,7 @@ int oto_listener_start(oto_listener *l, oto_media *media, oto_vad *vad, oto_err 
 
 const oto_heard *oto_listener_next(oto_listener *l)
 {
+    const double t0 = oto_now_s();
     const oto_heard *b;
 
     pthread_mutex_lock(&l->lock);
@@ -166,6 +171,7 @@ const oto_heard *oto_listener_next(oto_listener *l)
     l->given = true;
     b = &l->blocks[l->read % l->n_blocks];
     pthread_mutex_unlock(&l->lock);
+    oto_trace("model", "waits for speech", t0);
     return b;
 }
 

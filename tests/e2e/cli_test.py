@@ -79,7 +79,11 @@ def test_bench(data, models):
     assert set(stages) == {"decode", "vad", "front end", "encoder", "decoder", "total"}
     assert all(s["wall_s"] >= 0 and s["core_s"] >= 0 for s in stages.values())
     assert 24 < j["audio_s"] < 26
-    assert all(p["share"] > 0 for p in j["products"])
+    assert {k["what"] for k in j["kernels"]} == {"product", "attention", "step"}
+    assert all(0 < k["share"] < 1.2 for k in j["kernels"]) and j["memory_gb_per_s"] > 0
+    did = {(a["thread"], a["what"]): a for a in j["timeline"]}
+    assert {("model", "encodes"), ("model", "decodes"), ("listener", "detects speech")} <= set(did)
+    assert all(len(a["shares"]) == 60 and all(0 <= s < 1.01 for s in a["shares"]) for a in did.values())
 
 
 def test_closed_output(data, models):

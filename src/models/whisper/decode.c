@@ -151,11 +151,12 @@ static clock_pair now(void)
     return (clock_pair){oto_now_s(), oto_cpu_s()};
 }
 
-static void lap(clock_pair start, double *wall_s, double *core_s)
+static void lap(const char *what, clock_pair start, double *wall_s, double *core_s)
 {
     clock_pair end = now();
     *wall_s += end.wall - start.wall;
     *core_s += end.core - start.core;
+    oto_trace("model", what, start.wall);
 }
 
 /* The encoder was trained on 30 s, the rest silence. A window that is at least half full does as
@@ -190,13 +191,13 @@ static void hear(struct state *s, int i, const oto_asr_window *in)
         w->n_frames = oto_logmel_finish(s->logmel, s->mel);
         w->heard = oto_whisper_lively(s->mel, w->n_frames, s->d->n_mels);
     }
-    lap(start, &s->stats.features_s, &s->stats.features_core_s);
+    lap("front end", start, &s->stats.features_s, &s->stats.features_core_s);
     s->stats.windows++;
     if (!w->heard)
         return;
     start = now();
     encode(s, i, w);
-    lap(start, &s->stats.encoder_s, &s->stats.encoder_core_s);
+    lap("encodes", start, &s->stats.encoder_s, &s->stats.encoder_core_s);
 }
 
 /* ---- language ---- */
@@ -425,7 +426,7 @@ static int report(struct state *s, const oto_asr_options *o, int i, oto_arena *j
         clock_pair start = now();
         if ((rc = find_words(s, i, out->segments, n, job, e)) != 0)
             return rc;
-        lap(start, &s->stats.words_s, &s->stats.words_core_s);
+        lap("times words", start, &s->stats.words_s, &s->stats.words_core_s);
     }
     out->n_segments = tidy(w, out->segments, n);
     return 0;
@@ -454,7 +455,7 @@ int oto_whisper_asr_run(void *state, const oto_asr_options *o, const oto_asr_win
     for (int k = 0; k < OTO_MAX(o->n_temperatures, 1); k++)
         if ((rc = decode_at(s, o, n, k, job, e)) != 0)
             return rc;
-    lap(start, &s->stats.decoder_s, &s->stats.decoder_core_s);
+    lap("decodes", start, &s->stats.decoder_s, &s->stats.decoder_core_s);
     for (int i = 0; i < n; i++)
         if ((rc = report(s, o, i, job, &out[i], e)) != 0)
             return rc;
