@@ -49,7 +49,7 @@ static int open_models(const oto_worker_options *o, oto_model **asr, oto_model *
     int rc = oto_model_open(o->asr_path, o->compute, asr, e);
 
     if (rc == 0 && o->vad_path != NULL)
-        rc = oto_model_open(o->vad_path, OTO_COMPUTE_F32, vad, e);
+        rc = oto_model_open(o->vad_path, OTO_COMPUTE_AUTO, vad, e);
     return rc;
 }
 
