@@ -343,6 +343,7 @@ static void put_peaks(oto_report *r)
     if (j->n_peaks == 0)
         return;
     oto_document_heading(&r->d, 3, oto_say(r, T_PEAKS));
+    oto_document_paragraph(&r->d, oto_say(r, T_PEAKS_TEXT));
     oto_document_table(&r->d, 5);
     oto_row(r, 5, oto_say(r, T_PEAK_OF), oto_say(r, T_PEAK_AT, oto_duration(r, j->short_s)),
             oto_say(r, T_PEAK_AT, oto_duration(r, j->long_s)), oto_say(r, T_PER_HOUR),

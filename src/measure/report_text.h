@@ -84,6 +84,11 @@
     X(GROWS, "**grows**", "**增长**")                                                                                           \
     X(TOO_FEW, "too few jobs", "任务太少")                                                                                      \
     X(PEAKS, "Peak against the length of the audio", "峰值与音频长度")                                                          \
+    X(PEAKS_TEXT,                                                                                                               \
+      "Of all processes together: private memory, which no other program changes. Of one "                                      \
+      "process: resident memory, with the mapped weights that all workers share.",                                              \
+      "所有进程一行为私有内存，不受其他程序影响；"                                                         \
+      "单个进程为常驻内存，包含各工作进程共享的映射权重。")                                                                     \
     X(PEAK_OF, "Peak of", "峰值对象")                                                                                           \
     X(PEAK_AT, "%s (MB)", "%s (MB)")                                                                                            \
     X(PER_HOUR, "More an hour of audio (MB)", "每小时音频增加 (MB)")                                                            \
