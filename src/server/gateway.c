@@ -16,9 +16,26 @@
 #include <unistd.h>
 
 #define TICK_US       100000
-#define NEWS_MS       150 /* looks of waiting clients are at least so far apart */
+#define NEWS_MS       150 /* looks of many waiting clients are so far apart */
 #define KEEP_HOUSE_MS 1000
 #define BLOCK_BYTES   (32 << 10)
+
+static void on_tick(lws_sorted_usec_list_t *sul);
+
+/* News is looked at when it comes, but one look of all who wait has to be over before the next. */
+static int64_t until_news_ms(const gateway *w)
+{
+    const int64_t apart = OTO_MIN(2 + w->g.n_exchanges, NEWS_MS);
+
+    return OTO_MAX(w->g.news_at_ms + apart - oto_now_ms(), 0);
+}
+
+static void schedule_tick(gateway *w)
+{
+    const int64_t us = w->g.news ? OTO_MIN(until_news_ms(w) * 1000 + 1, TICK_US) : TICK_US;
+
+    lws_sul_schedule(w->g.context, 0, &w->tick, on_tick, us);
+}
 
 static gateway *self(struct lws *wsi)
 {
@@ -66,8 +83,10 @@ static void on_descriptor(gateway *w, int fd)
     uint64_t count;
 
     if (fd == w->g.board->gateway.bell) {
-        if (read(fd, &count, sizeof count) > 0)
+        if (read(fd, &count, sizeof count) > 0) {
             w->g.news = true;
+            schedule_tick(w);
+        }
     } else if (fd == w->signals) {
         if (read(fd, &info, sizeof info) == (ssize_t)sizeof info && !w->g.draining) {
             w->g.draining = true;
@@ -160,8 +179,10 @@ static void errand_keep_house(oto_exchange *x, oto_store *store)
 
 static void attend(gateway *w, oto_exchange *x, int64_t now, bool news)
 {
-    if (x->at_desk)
+    if (x->at_desk) {
+        x->missed |= news;
         return;
+    }
     if (x->wsi == NULL) {
         oto_exchange_settle_gone(x, now);
         return;
@@ -190,7 +211,8 @@ static void attend(gateway *w, oto_exchange *x, int64_t now, bool news)
         oto_exchange_reply(x);
         return;
     }
-    if (news || (x->look_at_ms != 0 && now >= x->look_at_ms)) {
+    if (news || x->missed || (x->look_at_ms != 0 && now >= x->look_at_ms)) {
+        x->missed = false;
         x->look_at_ms = 0;
         oto_exchange_to_desk(x, oto_exchange_look);
         return;
@@ -212,7 +234,7 @@ static void on_tick(lws_sorted_usec_list_t *sul)
 {
     gateway *w = lws_container_of(sul, gateway, tick);
     const int64_t now = oto_now_ms();
-    const bool news = w->g.news && now - w->g.news_at_ms >= NEWS_MS;
+    const bool news = w->g.news && until_news_ms(w) == 0;
 
     if (news) {
         w->g.news = false;
@@ -231,7 +253,7 @@ static void on_tick(lws_sorted_usec_list_t *sul)
         w->housekept_ms = now;
         oto_exchange_to_desk(&w->janitor, errand_keep_house);
     }
-    lws_sul_schedule(w->g.context, 0, &w->tick, on_tick, TICK_US);
+    schedule_tick(w);
 }
 /* ---- the process ---- */
 

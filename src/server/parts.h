@@ -119,6 +119,7 @@ struct oto_exchange {
     int64_t content_length, received, deadline_ms, sent_ms, gone_at_ms;
     bool chunked, close_after, refused, body_done, headers_sent, ended, at_desk, seen, waiting;
     bool checking_key, wants_continue, send_chunked, all_sent, lingering;
+    bool missed; /* there was news while it was at a desk */
     oto_dechunk dechunk;
     char *early; /* of the body, while the key is looked up; on the heap */
     size_t n_early;
