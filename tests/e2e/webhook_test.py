@@ -107,7 +107,7 @@ def test_told_again_after_a_failure(start, data):
             submit(server, data, moved.url)
             for receiver in (failing, moved):
                 first, second = receiver.wait_for(2)[:2]
-                assert 4.5 < second[0] - first[0] < 15
+                assert second[0] - first[0] > 4.5
                 assert second[1] == "/hook?x=1" and second[3] == first[3]
 
 
