@@ -1,7 +1,7 @@
 /* Attention over keys and values in 8 bits, for an encoder's frames and a decoder's windows.
  *
  * Both products are tiles of gemm.c's kind on exact integers, so that results depend neither on the
- * batch nor, but for exp, on the instruction set:
+ * batch nor on the instruction set:
  *
  *   scores = q Kᵀ   K packed like a matrix of t outputs, a scale for each key. First the mean of
  * all keys is taken away: that moves all scores of a query alike, which softmax does not see, and
@@ -184,8 +184,8 @@ void oto_attend8(const void *head, int t, const float *q, size_t ldq, int m, flo
         const int32_t *high = sums + (size_t)(parts * i) * OTO_HEAD, *low = high + OTO_HEAD;
 
         for (int j = 0; j < OTO_HEAD; j++)
-            row[j] = (parts == 1 ? (float)high[j] : 128.0f * (float)high[j] + (float)low[j]) *
-                     h.v_scale[j];
+            row[j] = (parts == 1 ? (float)high[j] : (float)(128.0 * high[j] + low[j])) *
+                     h.v_scale[j]; /* rounded once, whatever the parts */
         impl->scale(row, OTO_HEAD, 1 / total[i], out + (size_t)i * ldo);
     }
 }

@@ -32,13 +32,25 @@ INLINE __m256 load(const float *x, __m256i lanes)
     return _mm256_maskload_ps(x, lanes);
 }
 
-INLINE float sum8(__m256 v)
+/* Sums run in 16 lanes in every table, here the halves `low` and `high`: halves are added until one
+ * is left. */
+INLINE float sum_lanes(__m256 low, __m256 high)
 {
+    const __m256 v = _mm256_add_ps(low, high);
     __m128 s = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
 
     s = _mm_add_ps(s, _mm_movehl_ps(s, s));
     return _mm_cvtss_f32(_mm_add_ss(s, _mm_shuffle_ps(s, s, 1)));
 }
+
+/* Eight at a time, i, of n, by turns in half 0 and 1. */
+#define EACH_HALF(n, ...)                                                                          \
+    for (int from = 0; from < (n); from += 16)                                                     \
+        UNROLL for (int half = 0; half < 2; half++)                                                \
+        {                                                                                          \
+            const int i = from + 8 * half;                                                         \
+            __VA_ARGS__;                                                                           \
+        }
 
 INLINE float max8(__m256 v)
 {
@@ -380,19 +392,19 @@ static float row_max(const float *x, int n)
 INLINE float exp_row(const bool rounded, const float *s, int n, int n_pad, float *out)
 {
     const __m256 most = _mm256_set1_ps(row_max(s, n));
-    __m256 sum = _mm256_setzero_ps();
+    __m256 sum[2] = {_mm256_setzero_ps(), _mm256_setzero_ps()};
 
-    for (int i = 0; i < n; i += 8) {
+    EACH_HALF(n, {
         const __m256i lanes = first8(n - i);
         __m256 y = exp8(_mm256_sub_ps(load(s + i, lanes), most));
 
         y = _mm256_and_ps(y, _mm256_castsi256_ps(lanes));
-        sum = _mm256_add_ps(sum, y);
+        sum[half] = _mm256_add_ps(sum[half], y);
         if (rounded)
             y = _mm256_castsi256_ps(round_bf16(y));
         _mm256_maskstore_ps(out + i, first8(n_pad - i), y);
-    }
-    return sum8(sum);
+    });
+    return sum_lanes(sum[0], sum[1]);
 }
 
 static float exp_row_f32(const float *s, int n, int n_pad, void *a)
@@ -422,19 +434,36 @@ static float score_row(const oto_weigh *w)
     return row_max(w->scores, w->n);
 }
 
+/* unit * 2^x for x ≤ 0, to the nearest integer; relative error 3e-6 before that. */
+INLINE __m256i exp_units(__m256 x, __m256 unit)
+{
+    x = _mm256_max_ps(x, _mm256_set1_ps(-100)); /* nothing, and within a float's exponent */
+    const __m256 n = _mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    const __m256 r = _mm256_sub_ps(x, n);
+    __m256 y = _mm256_set1_ps(0.00958281f);
+
+    y = _mm256_fmadd_ps(y, r, _mm256_set1_ps(0.05590634f));
+    y = _mm256_fmadd_ps(y, r, _mm256_set1_ps(0.24024099f));
+    y = _mm256_fmadd_ps(y, r, _mm256_set1_ps(0.6931242f));
+    y = _mm256_fmadd_ps(_mm256_mul_ps(y, unit), r, unit);
+    const __m256i power =
+        _mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127)), 23);
+    return _mm256_cvtps_epi32(_mm256_mul_ps(y, _mm256_castsi256_ps(power)));
+}
+
 /* Rows are signed: of 2 parts always. */
 static float weigh(const oto_weigh *w, void *a)
 {
     uint8_t *high = a, *low = high + w->n_pad;
-    const __m256 most = _mm256_set1_ps(score_row(w)), by = _mm256_set1_ps(w->by);
+    const float by = w->by * 1.44269504f;
+    const __m256 by8 = _mm256_set1_ps(by), most = _mm256_set1_ps(score_row(w) * by);
+    const __m256 unit = _mm256_set1_ps(w->unit);
     __m256i sum = _mm256_setzero_si256();
 
     for (int i = 0; i < w->n_pad; i += 8) {
         const __m256i lanes = first8(OTO_MAX(w->n - i, 0));
         const __m256 s = load(w->scores + i, lanes);
-        const __m256 y = exp8(_mm256_mul_ps(_mm256_sub_ps(s, most), by));
-        const __m256i q =
-            _mm256_and_si256(_mm256_cvtps_epi32(_mm256_mul_ps(y, _mm256_set1_ps(w->unit))), lanes);
+        const __m256i q = _mm256_and_si256(exp_units(_mm256_fmsub_ps(s, by8, most), unit), lanes);
         const __m256i h = _mm256_srli_epi32(q, 7), l = _mm256_and_si256(q, _mm256_set1_epi32(127));
         const __m256i words = _mm256_permute4x64_epi64(_mm256_packus_epi32(h, l), 0xd8);
         const __m128i bytes =
@@ -464,19 +493,20 @@ static void pack_values(const float *v, size_t ld, int t, char *out, float *scal
 static void layer_norm(const float *x, const float *gamma, const float *beta, float eps, int n,
                        float *y)
 {
-    __m256 sum = _mm256_setzero_ps(), squares = sum;
+    const __m256 zero = _mm256_setzero_ps();
+    __m256 sum[2] = {zero, zero}, squares[2] = {zero, zero};
 
-    for (int i = 0; i < n; i += 8)
-        sum = _mm256_add_ps(sum, load(x + i, first8(n - i)));
-    const __m256 mean = _mm256_set1_ps(sum8(sum) / (float)n);
-    for (int i = 0; i < n; i += 8) {
+    EACH_HALF(n, sum[half] = _mm256_add_ps(sum[half], load(x + i, first8(n - i))));
+    const __m256 mean = _mm256_set1_ps(sum_lanes(sum[0], sum[1]) / (float)n);
+    EACH_HALF(n, {
         const __m256i lanes = first8(n - i);
         const __m256 d =
             _mm256_and_ps(_mm256_sub_ps(load(x + i, lanes), mean), _mm256_castsi256_ps(lanes));
 
-        squares = _mm256_fmadd_ps(d, d, squares);
-    }
-    const __m256 by = _mm256_set1_ps(1 / __builtin_sqrtf(sum8(squares) / (float)n + eps));
+        squares[half] = _mm256_fmadd_ps(d, d, squares[half]);
+    });
+    const float variance = sum_lanes(squares[0], squares[1]) / (float)n;
+    const __m256 by = _mm256_set1_ps(1 / __builtin_sqrtf(variance + eps));
     for (int i = 0; i < n; i += 8) {
         const __m256i lanes = first8(n - i);
         const __m256 d = _mm256_mul_ps(_mm256_sub_ps(load(x + i, lanes), mean), by);
@@ -555,7 +585,7 @@ INLINE void scores(const bool bf16, const float *q, int lanes, const void *k, co
                 sum2 = _mm256_fmadd_ps(_mm256_loadu_ps(ql + j + 8), _mm256_loadu_ps(key + j + 8),
                                        sum2);
             }
-            s[(size_t)l * lds + (size_t)t] = sum8(_mm256_add_ps(sum, sum2));
+            s[(size_t)l * lds + (size_t)t] = sum_lanes(sum, sum2);
         }
     }
 }
@@ -610,19 +640,14 @@ static void values_bf16(const float *p, size_t ldp, int lanes, const void *v, co
 
 static float dot_f32(const float *a, const float *b, int n)
 {
-    __m256 sum = _mm256_setzero_ps(), sum2 = sum;
-    int i = 0;
+    __m256 sum[2] = {_mm256_setzero_ps(), _mm256_setzero_ps()};
 
-    for (; i + 16 <= n; i += 16) {
-        sum = _mm256_fmadd_ps(_mm256_loadu_ps(a + i), _mm256_loadu_ps(b + i), sum);
-        sum2 = _mm256_fmadd_ps(_mm256_loadu_ps(a + i + 8), _mm256_loadu_ps(b + i + 8), sum2);
-    }
-    for (; i < n; i += 8) {
+    EACH_HALF(n, {
         const __m256i lanes = first8(n - i);
 
-        sum = _mm256_fmadd_ps(load(a + i, lanes), load(b + i, lanes), sum);
-    }
-    return sum8(_mm256_add_ps(sum, sum2));
+        sum[half] = _mm256_fmadd_ps(load(a + i, lanes), load(b + i, lanes), sum[half]);
+    });
+    return sum_lanes(sum[0], sum[1]);
 }
 
 static void ln_max_f32(float *x, int n, float floor)
@@ -669,17 +694,17 @@ static float logsumexp_f32(const float *x, int n)
 {
     const float most = row_max(x, n);
     const __m256 m = _mm256_set1_ps(most);
-    __m256 sum = _mm256_setzero_ps();
+    __m256 sum[2] = {_mm256_setzero_ps(), _mm256_setzero_ps()};
 
     if (most == -__builtin_inff())
         return most;
-    for (int i = 0; i < n; i += 8) {
+    EACH_HALF(n, {
         const __m256i lanes = first8(n - i);
+        const __m256 y = exp8(_mm256_sub_ps(load(x + i, lanes), m));
 
-        sum = _mm256_add_ps(sum, _mm256_and_ps(exp8(_mm256_sub_ps(load(x + i, lanes), m)),
-                                               _mm256_castsi256_ps(lanes)));
-    }
-    return most + _mm256_cvtss_f32(ln8(_mm256_set1_ps(sum8(sum))));
+        sum[half] = _mm256_add_ps(sum[half], _mm256_and_ps(y, _mm256_castsi256_ps(lanes)));
+    });
+    return most + _mm256_cvtss_f32(ln8(_mm256_set1_ps(sum_lanes(sum[0], sum[1]))));
 }
 
 static const oto_kernels_impl impl = {

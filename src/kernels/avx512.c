@@ -25,6 +25,15 @@ INLINE __mmask16 first16(int n)
     return (__mmask16)(n >= 16 ? 0xffff : (1u << n) - 1);
 }
 
+/* Halves are added until one is left, as in every table. */
+INLINE float sum_lanes(__m512 v)
+{
+    const __m256 h = _mm256_add_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps(v, 1));
+    __m128 s = _mm_add_ps(_mm256_castps256_ps128(h), _mm256_extractf128_ps(h, 1));
+    s = _mm_add_ps(s, _mm_movehl_ps(s, s));
+    return _mm_cvtss_f32(_mm_add_ss(s, _mm_shuffle_ps(s, s, 1)));
+}
+
 /* ---- tiles ---- */
 
 /* Addresses of 12 rows need few registers as 3 bases + {0, 1, 2, 3} * lda; the empty asm keeps the
@@ -294,10 +303,10 @@ static float prepare_i8(const float *x, int k, void *a)
 
 /* ---- functions of one vector ---- */
 
-/* exp, relative error 2e-7; 0 below -104. */
+/* exp, relative error 2e-7; 0 below -87. */
 INLINE __m512 exp16(__m512 x)
 {
-    x = _mm512_max_ps(x, _mm512_set1_ps(-104));
+    const __mmask16 enough = _mm512_cmp_ps_mask(x, _mm512_set1_ps(-87), _CMP_GE_OQ);
     __m512 n = _mm512_roundscale_ps(_mm512_mul_ps(x, _mm512_set1_ps(1.44269504f)), 8);
     __m512 r = _mm512_fnmadd_ps(n, _mm512_set1_ps(0.693145752f), x);
     r = _mm512_fnmadd_ps(n, _mm512_set1_ps(1.42860677e-6f), r);
@@ -307,7 +316,7 @@ INLINE __m512 exp16(__m512 x)
     y = _mm512_fmadd_ps(y, r, _mm512_set1_ps(0.499988705f));
     y = _mm512_fmadd_ps(y, r, _mm512_set1_ps(1));
     y = _mm512_fmadd_ps(y, r, _mm512_set1_ps(1));
-    return _mm512_scalef_ps(y, n);
+    return _mm512_maskz_scalef_ps(enough, y, n);
 }
 
 /* ln of positive normal numbers: m in [0.75, 1.5), ln m = 2 atanh((m - 1) / (m + 1)). */
@@ -423,7 +432,7 @@ static float exp_row_f32(const float *s, int n, int n_pad, void *a)
         sum = _mm512_mask_add_ps(sum, lanes, sum, y);
         _mm512_mask_storeu_ps(out + i, lanes, y);
     }
-    return _mm512_reduce_add_ps(sum);
+    return sum_lanes(sum);
 }
 
 static float exp_row_wide(const float *s, int n, int n_pad, void *a)
@@ -438,19 +447,18 @@ static float exp_row_wide(const float *s, int n, int n_pad, void *a)
         __m512i rounded = _mm512_and_si512(round_bf16(y), _mm512_set1_epi32((int)0xffff0000));
         _mm512_mask_storeu_epi32(out + i, first16(n_pad - i), rounded);
     }
-    return _mm512_reduce_add_ps(sum);
+    return sum_lanes(sum);
 }
 
 BF16 static float exp_row_bf16(const float *s, int n, int n_pad, void *a)
 {
     uint16_t *out = a;
-    __m512 most = _mm512_set1_ps(row_max(s, n)), sum = _mm512_setzero_ps(), sum2 = sum;
+    __m512 most = _mm512_set1_ps(row_max(s, n)), sum = _mm512_setzero_ps();
     int i = 0;
     for (; i + 32 <= n; i += 32) {
         __m512 y = exp16(_mm512_sub_ps(_mm512_loadu_ps(s + i), most));
         __m512 y2 = exp16(_mm512_sub_ps(_mm512_loadu_ps(s + i + 16), most));
-        sum = _mm512_add_ps(sum, y);
-        sum2 = _mm512_add_ps(sum2, y2);
+        sum = _mm512_add_ps(_mm512_add_ps(sum, y), y2);
         _mm512_storeu_si512(out + i, (__m512i)_mm512_cvtne2ps_pbh(y2, y));
     }
     for (; i < n; i += 16) {
@@ -460,7 +468,7 @@ BF16 static float exp_row_bf16(const float *s, int n, int n_pad, void *a)
         sum = _mm512_add_ps(sum, y);
         _mm256_mask_storeu_epi16(out + i, first16(n_pad - i), (__m256i)_mm512_cvtneps_pbh(y));
     }
-    return _mm512_reduce_add_ps(_mm512_add_ps(sum, sum2));
+    return sum_lanes(sum);
 }
 
 /* unit * 2^x for x ≤ 0, to the nearest integer; relative error 3e-6 before that. */
@@ -549,13 +557,13 @@ static void layer_norm(const float *x, const float *gamma, const float *beta, fl
     __m512 sum = _mm512_setzero_ps(), squares = sum;
     for (int i = 0; i < n; i += 16)
         sum = _mm512_add_ps(sum, _mm512_maskz_loadu_ps(first16(n - i), x + i));
-    __m512 mean = _mm512_set1_ps(_mm512_reduce_add_ps(sum) / (float)n);
+    __m512 mean = _mm512_set1_ps(sum_lanes(sum) / (float)n);
     for (int i = 0; i < n; i += 16) {
         __mmask16 lanes = first16(n - i);
         __m512 d = _mm512_maskz_sub_ps(lanes, _mm512_maskz_loadu_ps(lanes, x + i), mean);
         squares = _mm512_fmadd_ps(d, d, squares);
     }
-    float by = 1 / __builtin_sqrtf(_mm512_reduce_add_ps(squares) / (float)n + eps);
+    float by = 1 / __builtin_sqrtf(sum_lanes(squares) / (float)n + eps);
     for (int i = 0; i < n; i += 16) {
         __mmask16 lanes = first16(n - i);
         __m512 d = _mm512_mul_ps(_mm512_sub_ps(_mm512_maskz_loadu_ps(lanes, x + i), mean),
@@ -586,20 +594,17 @@ static void scale_row(const float *x, int n, float by, float *out)
 
 /* ---- decoding attention ---- */
 
-/* A row of 64 as 4 vectors. In bf16 the even and the odd elements of each 32 are apart, as widening
- * leaves them. */
+/* A row of 64 as 4 vectors. */
 INLINE void load_key(const bool bf16, const char *key, __m512 v[4])
 {
-    if (bf16) {
-        UNROLL for (int h = 0; h < 2; h++)
-        {
-            __m512i u = _mm512_loadu_si512(key + 64 * h);
-            v[2 * h] = _mm512_castsi512_ps(_mm512_slli_epi32(u, 16));
-            v[2 * h + 1] =
-                _mm512_castsi512_ps(_mm512_and_si512(u, _mm512_set1_epi32((int)0xffff0000)));
+    UNROLL for (int j = 0; j < 4; j++)
+    {
+        if (bf16) {
+            const __m256i u = _mm256_loadu_si256((const __m256i *)(key + 32 * j));
+            v[j] = _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(u), 16));
+        } else {
+            v[j] = _mm512_loadu_ps(key + 64 * j);
         }
-    } else {
-        UNROLL for (int j = 0; j < 4; j++) v[j] = _mm512_loadu_ps(key + 64 * j);
     }
 }
 
@@ -628,19 +633,8 @@ INLINE void scores(const bool bf16, const float *q, int lanes, const void *k, co
     /* sum16 puts v[i] at the place whose digits are i's in another order; keys are handed to it
      * accordingly. */
     static const uint8_t place[16] = {0, 2, 1, 3, 8, 10, 9, 11, 4, 6, 5, 7, 12, 14, 13, 15};
-    _Alignas(64) float wide[16 * OTO_HEAD], qs[OTO_LANES * OTO_HEAD];
+    _Alignas(64) float wide[16 * OTO_HEAD];
     const size_t elem = bf16 ? 2 : 4;
-    memcpy(qs, q, (size_t)lanes * OTO_HEAD * sizeof *q);
-    if (bf16) {
-        const __m512i even =
-            _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
-        const __m512i odd = _mm512_add_epi32(even, _mm512_set1_epi32(1));
-        for (int i = 0; i < lanes * OTO_HEAD; i += 32) {
-            __m512 a = _mm512_loadu_ps(q + i), b = _mm512_loadu_ps(q + i + 16);
-            _mm512_store_ps(qs + i, _mm512_permutex2var_ps(a, even, b));
-            _mm512_store_ps(qs + i + 16, _mm512_permutex2var_ps(a, odd, b));
-        }
-    }
     for (int t = 0; t < n_keys; t += 16) {
         int n = OTO_MIN(16, n_keys - t);
         for (int i = 0; i < 16; i++) {
@@ -650,7 +644,7 @@ INLINE void scores(const bool bf16, const float *q, int lanes, const void *k, co
         }
         for (int l = 0; l < lanes; l++) {
             __m512 acc[16], ql[4];
-            UNROLL for (int j = 0; j < 4; j++) ql[j] = _mm512_load_ps(qs + l * OTO_HEAD + 16 * j);
+            UNROLL for (int j = 0; j < 4; j++) ql[j] = _mm512_loadu_ps(q + l * OTO_HEAD + 16 * j);
             UNROLL for (int i = 0; i < 16; i++)
             {
                 const float *key = wide + place[i] * OTO_HEAD;
@@ -689,15 +683,8 @@ INLINE void values_form(const bool bf16, const int lanes, const float *p, size_t
             UNROLL for (int j = 0; j < 4; j++) acc[l][j] = _mm512_fmadd_ps(pl, value[j], acc[l][j]);
         }
     }
-    const __m512i low = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
-    const __m512i high = _mm512_add_epi32(low, _mm512_set1_epi32(8));
-    UNROLL for (int l = 0; l < lanes; l++) UNROLL for (int j = 0; j < 4; j += 2)
-    {
-        __m512 a = acc[l][j], b = acc[l][j + 1];
-        float *to = out + l * OTO_HEAD + 16 * j;
-        _mm512_storeu_ps(to, bf16 ? _mm512_permutex2var_ps(a, low, b) : a);
-        _mm512_storeu_ps(to + 16, bf16 ? _mm512_permutex2var_ps(a, high, b) : b);
-    }
+    UNROLL for (int l = 0; l < lanes; l++) UNROLL for (int j = 0; j < 4; j++)
+        _mm512_storeu_ps(out + l * OTO_HEAD + 16 * j, acc[l][j]);
 }
 
 INLINE void values(const bool bf16, const float *p, size_t ldp, int lanes, const void *v,
@@ -735,18 +722,13 @@ static void values_bf16(const float *p, size_t ldp, int lanes, const void *v, co
 
 static float dot_f32(const float *a, const float *b, int n)
 {
-    __m512 sum = _mm512_setzero_ps(), sum2 = sum;
-    int i = 0;
-    for (; i + 32 <= n; i += 32) {
-        sum = _mm512_fmadd_ps(_mm512_loadu_ps(a + i), _mm512_loadu_ps(b + i), sum);
-        sum2 = _mm512_fmadd_ps(_mm512_loadu_ps(a + i + 16), _mm512_loadu_ps(b + i + 16), sum2);
-    }
-    for (; i < n; i += 16) {
+    __m512 sum = _mm512_setzero_ps();
+    for (int i = 0; i < n; i += 16) {
         __mmask16 lanes = first16(n - i);
         sum = _mm512_fmadd_ps(_mm512_maskz_loadu_ps(lanes, a + i),
                               _mm512_maskz_loadu_ps(lanes, b + i), sum);
     }
-    return _mm512_reduce_add_ps(_mm512_add_ps(sum, sum2));
+    return sum_lanes(sum);
 }
 
 static void ln_max_f32(float *x, int n, float floor)
@@ -803,7 +785,7 @@ static float logsumexp_f32(const float *x, int n)
         sum = _mm512_mask_add_ps(sum, lanes, sum,
                                  exp16(_mm512_sub_ps(_mm512_maskz_loadu_ps(lanes, x + i), m)));
     }
-    return most + _mm512_cvtss_f32(ln16(_mm512_set1_ps(_mm512_reduce_add_ps(sum))));
+    return most + _mm512_cvtss_f32(ln16(_mm512_set1_ps(sum_lanes(sum))));
 }
 
 #define F32_MM                                                                                     \

@@ -2,8 +2,9 @@
  * run time; and above the table: a fixed thread pool, packed matrices and the threaded products and
  * attention that models call.
  *
- * Rule: scalar.c defines every operation; the others are held to it within the tolerance stated
- * here (tests/kernels). Lengths are any value ≥ 1: no operation asks its caller to pad.
+ * Rule: scalar.c defines every operation; the others give the same to the last bit (tests/kernels),
+ * so that a text does not depend on the machine; only products in bf16 by VDPBF16PS may differ, in
+ * the order of their sums. Lengths are any value ≥ 1: no operation asks its caller to pad.
  */
 #ifndef OTO_KERNELS_H
 #define OTO_KERNELS_H

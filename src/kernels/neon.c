@@ -50,6 +50,29 @@ INLINE uint32x4_t first4(int n)
     return vcltq_s32(vld1q_s32(at), vdupq_n_s32(n));
 }
 
+/* Sums run in 16 lanes in every table, here four times four: halves are added until one is left. */
+INLINE float sum_lanes(const float32x4_t v[4])
+{
+    const float32x4_t four = vaddq_f32(vaddq_f32(v[0], v[2]), vaddq_f32(v[1], v[3]));
+    const float32x2_t two = vadd_f32(vget_low_f32(four), vget_high_f32(four));
+
+    return vget_lane_f32(two, 0) + vget_lane_f32(two, 1);
+}
+
+/* Four at a time, i, of n, by turns in quarter 0, 1, 2 and 3. */
+#define EACH_QUARTER(n, ...)                                                                       \
+    for (int from = 0; from < (n); from += 16)                                                     \
+        UNROLL for (int quarter = 0; quarter < 4; quarter++)                                       \
+        {                                                                                          \
+            const int i = from + 4 * quarter;                                                      \
+            __VA_ARGS__;                                                                           \
+        }
+
+#define ZERO_LANES                                                                                 \
+    {                                                                                              \
+        vdupq_n_f32(0), vdupq_n_f32(0), vdupq_n_f32(0), vdupq_n_f32(0)                             \
+    }
+
 INLINE float32x4_t keep(float32x4_t v, uint32x4_t lanes)
 {
     return vreinterpretq_f32_u32(vandq_u32(vreinterpretq_u32_f32(v), lanes));
@@ -299,17 +322,17 @@ static float row_max(const float *x, int n)
 INLINE float exp_row(const bool rounded, const float *s, int n, int n_pad, float *out)
 {
     const float32x4_t most = vdupq_n_f32(row_max(s, n));
-    float32x4_t sum = vdupq_n_f32(0);
+    float32x4_t sum[4] = ZERO_LANES;
 
-    for (int i = 0; i < n; i += 4) {
+    EACH_QUARTER(n, {
         float32x4_t y = keep(exp4(vsubq_f32(load(s + i, n - i), most)), first4(n - i));
 
-        sum = vaddq_f32(sum, y);
+        sum[quarter] = vaddq_f32(sum[quarter], y);
         if (rounded)
             y = vreinterpretq_f32_u32(round_bf16(y));
         store(out + i, y, n_pad - i);
-    }
-    return vaddvq_f32(sum);
+    });
+    return sum_lanes(sum);
 }
 
 static float exp_row_f32(const float *s, int n, int n_pad, void *a)
@@ -336,18 +359,34 @@ static float score_row(const oto_weigh *w)
     return row_max(w->scores, w->n);
 }
 
+/* unit * 2^x for x ≤ 0, to the nearest integer; relative error 3e-6 before that. */
+INLINE uint32x4_t exp_units(float32x4_t x, float32x4_t unit)
+{
+    x = vmaxq_f32(x, vdupq_n_f32(-100)); /* nothing, and within a float's exponent */
+    const float32x4_t n = vrndnq_f32(x), r = vsubq_f32(x, n);
+    float32x4_t y = vdupq_n_f32(0.00958281f);
+
+    y = vfmaq_f32(vdupq_n_f32(0.05590634f), y, r);
+    y = vfmaq_f32(vdupq_n_f32(0.24024099f), y, r);
+    y = vfmaq_f32(vdupq_n_f32(0.6931242f), y, r);
+    y = vfmaq_f32(unit, vmulq_f32(y, unit), r);
+    const int32x4_t power = vshlq_n_s32(vaddq_s32(vcvtq_s32_f32(n), vdupq_n_s32(127)), 23);
+    return vcvtnq_u32_f32(vmulq_f32(y, vreinterpretq_f32_s32(power)));
+}
+
 /* Rows are signed: of 2 parts always. */
 static float weigh(const oto_weigh *w, void *a)
 {
     uint8_t *high = a, *low = high + w->n_pad;
-    const float32x4_t most = vdupq_n_f32(score_row(w));
+    const float by = w->by * 1.44269504f;
+    const float32x4_t by4 = vdupq_n_f32(by), unit = vdupq_n_f32(w->unit);
+    const float32x4_t less = vdupq_n_f32(-(score_row(w) * by));
     uint32x4_t sum = vdupq_n_u32(0);
 
     for (int i = 0; i < w->n_pad; i += 4) { /* a multiple of 4 */
-        const float32x4_t y =
-            exp4(vmulq_n_f32(vsubq_f32(load(w->scores + i, w->n - i), most), w->by));
+        const float32x4_t s = load(w->scores + i, w->n - i);
         const uint32x4_t q =
-            vcvtnq_u32_f32(keep(vmulq_n_f32(y, w->unit), first4(OTO_MAX(w->n - i, 0))));
+            vandq_u32(exp_units(vfmaq_f32(less, s, by4), unit), first4(OTO_MAX(w->n - i, 0)));
         const uint16x8_t words =
             vcombine_u16(vmovn_u32(vshrq_n_u32(q, 7)), vmovn_u32(vandq_u32(q, vdupq_n_u32(127))));
         const uint32x2_t bytes = vreinterpret_u32_u8(vmovn_u16(words));
@@ -372,17 +411,16 @@ static void pack_values(const float *v, size_t ld, int t, char *out, float *scal
 static void layer_norm(const float *x, const float *gamma, const float *beta, float eps, int n,
                        float *y)
 {
-    float32x4_t sum = vdupq_n_f32(0), squares = sum;
+    float32x4_t sum[4] = ZERO_LANES, squares[4] = ZERO_LANES;
 
-    for (int i = 0; i < n; i += 4)
-        sum = vaddq_f32(sum, load(x + i, n - i));
-    const float32x4_t mean = vdupq_n_f32(vaddvq_f32(sum) / (float)n);
-    for (int i = 0; i < n; i += 4) {
+    EACH_QUARTER(n, sum[quarter] = vaddq_f32(sum[quarter], load(x + i, n - i)));
+    const float32x4_t mean = vdupq_n_f32(sum_lanes(sum) / (float)n);
+    EACH_QUARTER(n, {
         const float32x4_t d = keep(vsubq_f32(load(x + i, n - i), mean), first4(n - i));
 
-        squares = vfmaq_f32(squares, d, d);
-    }
-    const float by = 1 / __builtin_sqrtf(vaddvq_f32(squares) / (float)n + eps);
+        squares[quarter] = vfmaq_f32(squares[quarter], d, d);
+    });
+    const float by = 1 / __builtin_sqrtf(sum_lanes(squares) / (float)n + eps);
     for (int i = 0; i < n; i += 4) {
         const float32x4_t d = vmulq_n_f32(vsubq_f32(load(x + i, n - i), mean), by);
 
@@ -439,15 +477,12 @@ INLINE void scores(const bool bf16, const float *q, int lanes, const void *k, co
         UNROLL for (int j = 0; j < 16; j++) key[j] = element4(bf16, from, j);
         for (int l = 0; l < lanes; l++) {
             const float *ql = q + l * OTO_HEAD;
-            float32x4_t sum = vmulq_f32(vld1q_f32(ql), key[0]);
-            float32x4_t sum2 = vmulq_f32(vld1q_f32(ql + 4), key[1]);
+            float32x4_t sum[4];
 
-            UNROLL for (int j = 2; j < 16; j += 2)
-            {
-                sum = vfmaq_f32(sum, vld1q_f32(ql + 4 * j), key[j]);
-                sum2 = vfmaq_f32(sum2, vld1q_f32(ql + 4 * j + 4), key[j + 1]);
-            }
-            s[(size_t)l * lds + (size_t)t] = vaddvq_f32(vaddq_f32(sum, sum2));
+            UNROLL for (int j = 0; j < 4; j++) sum[j] = vmulq_f32(vld1q_f32(ql + 4 * j), key[j]);
+            UNROLL for (int j = 4; j < 16; j++) sum[j % 4] =
+                vfmaq_f32(sum[j % 4], vld1q_f32(ql + 4 * j), key[j]);
+            s[(size_t)l * lds + (size_t)t] = sum_lanes(sum);
         }
     }
 }
@@ -500,16 +535,10 @@ static void values_bf16(const float *p, size_t ldp, int lanes, const void *v, co
 
 static float dot_f32(const float *a, const float *b, int n)
 {
-    float32x4_t sum = vdupq_n_f32(0), sum2 = sum;
-    int i = 0;
+    float32x4_t sum[4] = ZERO_LANES;
 
-    for (; i + 8 <= n; i += 8) {
-        sum = vfmaq_f32(sum, vld1q_f32(a + i), vld1q_f32(b + i));
-        sum2 = vfmaq_f32(sum2, vld1q_f32(a + i + 4), vld1q_f32(b + i + 4));
-    }
-    for (; i < n; i += 4)
-        sum = vfmaq_f32(sum, load(a + i, n - i), load(b + i, n - i));
-    return vaddvq_f32(vaddq_f32(sum, sum2));
+    EACH_QUARTER(n, sum[quarter] = vfmaq_f32(sum[quarter], load(a + i, n - i), load(b + i, n - i)));
+    return sum_lanes(sum);
 }
 
 static void ln_max_f32(float *x, int n, float floor)
@@ -542,14 +571,16 @@ static int above_f32(const float *x, int n, float floor)
 static float logsumexp_f32(const float *x, int n)
 {
     const float most = row_max(x, n);
-    float32x4_t sum = vdupq_n_f32(0);
+    float32x4_t sum[4] = ZERO_LANES;
 
     if (most == -__builtin_inff())
         return most;
-    for (int i = 0; i < n; i += 4)
-        sum = vaddq_f32(
-            sum, keep(exp4(vsubq_f32(load(x + i, n - i), vdupq_n_f32(most))), first4(n - i)));
-    return most + vgetq_lane_f32(ln4(vdupq_n_f32(vaddvq_f32(sum))), 0);
+    EACH_QUARTER(n, {
+        const float32x4_t y = exp4(vsubq_f32(load(x + i, n - i), vdupq_n_f32(most)));
+
+        sum[quarter] = vaddq_f32(sum[quarter], keep(y, first4(n - i)));
+    });
+    return most + vgetq_lane_f32(ln4(vdupq_n_f32(sum_lanes(sum))), 0);
 }
 
 static const oto_kernels_impl impl = {

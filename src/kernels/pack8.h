@@ -65,7 +65,7 @@ static inline void oto_pack_values8(const float *v, size_t ld, int t, char *out,
             const float *x = v + (size_t)(r + j) * ld;
 
             for (int i = 0; i < OTO_HEAD; i++) {
-                const float f = x[i] * by[i] + 12582912.0f;
+                const float f = oto_fma(x[i], by[i], 12582912.0f);
                 uint32_t bits;
 
                 memcpy(&bits, &f, sizeof bits);

@@ -1,10 +1,13 @@
-/* The plain C definition of every operation: the other tables are measured against it. */
+/* The plain C definition of every operation. The other tables give the same to the last bit: a sum
+ * over a row runs in 16 lanes, element i in lane i % 16, whose halves are then added until one is
+ * left; functions are the same polynomials, with the same fused multiplications. */
 #include "kernels/pack8.h"
 
 #include <math.h>
 #include <string.h>
 
-#define MR 4
+#define MR    4
+#define LANES 16
 
 /* ---- products ---- */
 
@@ -58,17 +61,10 @@ static void tile_f32(int m, int np, int groups, const void *a, size_t lda, const
             float acc[16] = {0};
             for (int k = 0; k < groups; k++)
                 for (int j = 0; j < 16; j++)
-                    acc[j] += x[k] * wp[k * 16 + j];
+                    acc[j] = oto_fma(x[k], wp[k * 16 + j], acc[j]);
             memcpy((float *)c + (size_t)i * ldc + (size_t)p * 16, acc, sizeof acc);
         }
     }
-}
-
-static float widen(uint32_t high_bits)
-{
-    float f;
-    memcpy(&f, &high_bits, sizeof f);
-    return f;
 }
 
 static void tile_bf16(int m, int np, int groups, const void *a, size_t lda, const void *w,
@@ -81,8 +77,9 @@ static void tile_bf16(int m, int np, int groups, const void *a, size_t lda, cons
             float acc[16] = {0};
             for (int k = 0; k < groups; k++)
                 for (int j = 0; j < 16; j++) {
-                    acc[j] += x[2 * k] * widen((uint32_t)wp[k * 32 + 2 * j] << 16);
-                    acc[j] += x[2 * k + 1] * widen((uint32_t)wp[k * 32 + 2 * j + 1] << 16);
+                    const uint16_t *pair = wp + k * 32 + 2 * j;
+                    acc[j] = oto_fma(x[2 * k], oto_bf16_to_f32(pair[0]), acc[j]);
+                    acc[j] = oto_fma(x[2 * k + 1], oto_bf16_to_f32(pair[1]), acc[j]);
                 }
             memcpy((float *)c + (size_t)i * ldc + (size_t)p * 16, acc, sizeof acc);
         }
@@ -106,31 +103,84 @@ static void tile_i8(int m, int np, int groups, const void *a, size_t lda, const 
     }
 }
 
+/* ---- functions ---- */
+
+static float sum_lanes(float v[LANES])
+{
+    for (int half = LANES / 2; half > 0; half /= 2)
+        for (int i = 0; i < half; i++)
+            v[i] += v[i + half];
+    return v[0];
+}
+
+/* exp, relative error 2e-7; 0 below -87. */
+static float exp1(float x)
+{
+    if (!(x >= -87))
+        return 0;
+    const float n = rintf(x * 1.44269504f);
+    const float r = oto_fma(-n, 1.42860677e-6f, oto_fma(-n, 0.693145752f, x));
+    float y = 0.00837512873f;
+    y = oto_fma(y, r, 0.041917529f);
+    y = oto_fma(y, r, 0.166664153f);
+    y = oto_fma(y, r, 0.499988705f);
+    y = oto_fma(y, r, 1);
+    y = oto_fma(y, r, 1);
+    return ldexpf(y, (int)n);
+}
+
+/* ln of positive normal numbers: m in [0.75, 1.5), ln m = 2 atanh((m - 1) / (m + 1)). */
+static float ln1(float x)
+{
+    int e;
+    float m = frexpf(x, &e); /* from 0.5 to 1 */
+    if (m < 0.75f) {
+        m *= 2;
+        e--;
+    }
+    const float s = (m - 1) / (m + 1), z = s * s;
+    float y = oto_fma(z, 2.0f / 9, 2.0f / 7);
+    y = oto_fma(y, z, 2.0f / 5);
+    y = oto_fma(y, z, 2.0f / 3);
+    y = oto_fma(y, z, 2);
+    return oto_fma((float)e, 0.693147181f, y * s);
+}
+
+/* x Φ(x) = max(x, 0) - f(|x|): see oto_gelu_table. */
+static float gelu1(float x)
+{
+    const float u = fminf(fabsf(x) * (15.5f / 5.5f), 15.49f), i = rintf(u), t = u - i;
+    float y = oto_gelu_table[4][(int)i];
+    for (int d = 3; d >= 0; d--)
+        y = oto_fma(y, t, oto_gelu_table[d][(int)i]);
+    return fmaxf(x, 0) - y;
+}
+
 static float activate(oto_act act, float v)
 {
     switch (act) {
     case OTO_ACT_RELU:
         return v > 0 ? v : 0;
-    case OTO_ACT_GELU: /* erfc keeps its relative precision where 1 + erf cancels */
-        return 0.5f * v * erfcf(v * -0.70710678f);
+    case OTO_ACT_GELU:
+        return gelu1(v);
     default:
         return v;
     }
 }
+
+/* ---- the end of a tile ---- */
 
 static void finish(const oto_finish *f, const void *c, int ldc, int m, int n)
 {
     for (int i = 0; i < m; i++)
         for (int j = 0; j < n; j++) {
             size_t at = (size_t)(i * ldc + j);
-            float v;
+            float v, bias = f->bias ? f->bias[j] : 0;
             if (f->w_scale)
-                v = (float)(((const int32_t *)c)[at] - f->zero * f->row_sum[j]) *
-                    (f->x_scale[i] * f->w_scale[j]);
+                v = oto_fma((float)(((const int32_t *)c)[at] - f->zero * f->row_sum[j]),
+                            f->x_scale[i] * f->w_scale[j], bias);
             else
-                v = ((const float *)c)[at];
-            if (f->bias)
-                v += f->bias[j];
+                v = ((const float *)c)[at] + bias;
             v = activate(f->act, v);
             if (f->residual)
                 v += f->residual[(size_t)i * f->ldr + (size_t)j];
@@ -150,25 +200,38 @@ static float row_max(const float *x, int n)
 
 static float exp_row_f32(const float *s, int n, int n_pad, void *a)
 {
-    float *out = a, most = row_max(s, n), sum = 0;
+    float *out = a, most = row_max(s, n), sum[LANES] = {0};
     for (int i = 0; i < n; i++)
-        sum += out[i] = expf(s[i] - most);
+        sum[i % LANES] += out[i] = exp1(s[i] - most);
     for (int i = n; i < n_pad; i++)
         out[i] = 0;
-    return sum;
+    return sum_lanes(sum);
 }
 
 static float exp_row_bf16(const float *s, int n, int n_pad, void *a)
 {
-    float *out = a, most = row_max(s, n), sum = 0;
+    float *out = a, most = row_max(s, n), sum[LANES] = {0};
     for (int i = 0; i < n; i++) {
-        float v = expf(s[i] - most);
-        sum += v;
+        float v = exp1(s[i] - most);
+        sum[i % LANES] += v;
         out[i] = oto_bf16_to_f32(oto_f32_to_bf16(v));
     }
     for (int i = n; i < n_pad; i++)
         out[i] = 0;
-    return sum;
+    return sum_lanes(sum);
+}
+
+/* unit * 2^x for x ≤ 0, to the nearest integer; relative error 3e-6 before that. */
+static int exp_units(float x, float unit)
+{
+    x = fmaxf(x, -100); /* nothing, and within a float's exponent */
+    const float n = rintf(x), r = x - n;
+    float y = 0.00958281f;
+    y = oto_fma(y, r, 0.05590634f);
+    y = oto_fma(y, r, 0.24024099f);
+    y = oto_fma(y, r, 0.6931242f);
+    y = oto_fma(y * unit, r, unit);
+    return (int)rintf(ldexpf(y, (int)n));
 }
 
 /* Rows are signed: of 2 parts always. */
@@ -177,12 +240,12 @@ static float weigh(const oto_weigh *w, void *a)
     uint8_t *high = a, *low = high + w->n_pad;
     int sum = 0;
     for (int i = 0; i < w->n; i++)
-        w->scores[i] =
-            (float)(w->sums[i] - w->offset[i]) * w->scale[i] + (i < w->thin_from ? 0 : w->more);
-    float most = row_max(w->scores, w->n);
+        w->scores[i] = oto_fma((float)(w->sums[i] - w->offset[i]), w->scale[i],
+                               i < w->thin_from ? 0 : w->more);
+    const float by = w->by * 1.44269504f, most = row_max(w->scores, w->n) * by;
     memset(high, 0, 2 * (size_t)w->n_pad);
     for (int i = 0; i < w->n; i++) {
-        int q = (int)rintf(expf((w->scores[i] - most) * w->by) * w->unit);
+        int q = exp_units(oto_fma(w->scores[i], by, -most), w->unit);
         sum += q;
         high[i] = (uint8_t)(q >> 7);
         low[i] = (uint8_t)(q & 127);
@@ -203,15 +266,15 @@ static void pack_values(const float *v, size_t ld, int t, char *out, float *scal
 static void layer_norm(const float *x, const float *gamma, const float *beta, float eps, int n,
                        float *y)
 {
-    float sum = 0, squares = 0;
+    float sum[LANES] = {0}, squares[LANES] = {0};
     for (int i = 0; i < n; i++)
-        sum += x[i];
-    float mean = sum / (float)n;
+        sum[i % LANES] += x[i];
+    float mean = sum_lanes(sum) / (float)n;
     for (int i = 0; i < n; i++)
-        squares += (x[i] - mean) * (x[i] - mean);
-    float by = 1 / sqrtf(squares / (float)n + eps);
+        squares[i % LANES] = oto_fma(x[i] - mean, x[i] - mean, squares[i % LANES]);
+    float by = 1 / sqrtf(sum_lanes(squares) / (float)n + eps);
     for (int i = 0; i < n; i++)
-        y[i] = (x[i] - mean) * by * gamma[i] + beta[i];
+        y[i] = oto_fma((x[i] - mean) * by, gamma[i], beta[i]);
 }
 
 static void scale_row(const float *x, int n, float by, float *out)
@@ -227,31 +290,38 @@ static size_t position(const int16_t *row, size_t lane_stride, int t)
     return (row ? (size_t)row[t] * lane_stride : 0) + (size_t)t * OTO_HEAD;
 }
 
+static float dot_f32(const float *a, const float *b, int n)
+{
+    float sum[LANES] = {0};
+    for (int i = 0; i < n; i++)
+        sum[i % LANES] = oto_fma(a[i], b[i], sum[i % LANES]);
+    return sum_lanes(sum);
+}
+
 static void scores_f32(const float *q, int lanes, const void *k, const int16_t *row,
                        size_t lane_stride, int n_keys, float *s, size_t lds)
 {
     for (int t = 0; t < n_keys; t++) {
         const float *key = (const float *)k + position(row, lane_stride, t);
-        for (int l = 0; l < lanes; l++) {
-            float sum = 0;
-            for (int i = 0; i < OTO_HEAD; i++)
-                sum += q[l * OTO_HEAD + i] * key[i];
-            s[(size_t)l * lds + (size_t)t] = sum;
-        }
+        for (int l = 0; l < lanes; l++)
+            s[(size_t)l * lds + (size_t)t] = dot_f32(q + l * OTO_HEAD, key, OTO_HEAD);
     }
+}
+
+static void from_bf16(const uint16_t *x, int n, float *out)
+{
+    for (int i = 0; i < n; i++)
+        out[i] = oto_bf16_to_f32(x[i]);
 }
 
 static void scores_bf16(const float *q, int lanes, const void *k, const int16_t *row,
                         size_t lane_stride, int n_keys, float *s, size_t lds)
 {
     for (int t = 0; t < n_keys; t++) {
-        const uint16_t *key = (const uint16_t *)k + position(row, lane_stride, t);
-        for (int l = 0; l < lanes; l++) {
-            float sum = 0;
-            for (int i = 0; i < OTO_HEAD; i++)
-                sum += q[l * OTO_HEAD + i] * widen((uint32_t)key[i] << 16);
-            s[(size_t)l * lds + (size_t)t] = sum;
-        }
+        float key[OTO_HEAD];
+        from_bf16((const uint16_t *)k + position(row, lane_stride, t), OTO_HEAD, key);
+        for (int l = 0; l < lanes; l++)
+            s[(size_t)l * lds + (size_t)t] = dot_f32(q + l * OTO_HEAD, key, OTO_HEAD);
     }
 }
 
@@ -263,7 +333,8 @@ static void values_f32(const float *p, size_t ldp, int lanes, const void *v, con
         const float *value = (const float *)v + position(row, lane_stride, t);
         for (int l = 0; l < lanes; l++)
             for (int i = 0; i < OTO_HEAD; i++)
-                out[l * OTO_HEAD + i] += p[(size_t)l * ldp + (size_t)t] * value[i];
+                out[l * OTO_HEAD + i] =
+                    oto_fma(p[(size_t)l * ldp + (size_t)t], value[i], out[l * OTO_HEAD + i]);
     }
 }
 
@@ -272,28 +343,21 @@ static void values_bf16(const float *p, size_t ldp, int lanes, const void *v, co
 {
     memset(out, 0, (size_t)lanes * OTO_HEAD * sizeof *out);
     for (int t = 0; t < n_keys; t++) {
-        const uint16_t *value = (const uint16_t *)v + position(row, lane_stride, t);
+        float value[OTO_HEAD];
+        from_bf16((const uint16_t *)v + position(row, lane_stride, t), OTO_HEAD, value);
         for (int l = 0; l < lanes; l++)
             for (int i = 0; i < OTO_HEAD; i++)
-                out[l * OTO_HEAD + i] +=
-                    p[(size_t)l * ldp + (size_t)t] * widen((uint32_t)value[i] << 16);
+                out[l * OTO_HEAD + i] =
+                    oto_fma(p[(size_t)l * ldp + (size_t)t], value[i], out[l * OTO_HEAD + i]);
     }
 }
 
 /* ---- small operations ---- */
 
-static float dot_f32(const float *a, const float *b, int n)
-{
-    float sum = 0;
-    for (int i = 0; i < n; i++)
-        sum += a[i] * b[i];
-    return sum;
-}
-
 static void ln_max_f32(float *x, int n, float floor)
 {
     for (int i = 0; i < n; i++)
-        x[i] = logf(x[i] > floor ? x[i] : floor);
+        x[i] = ln1(x[i] > floor ? x[i] : floor);
 }
 
 static int argmax_f32(const float *x, int n)
@@ -318,10 +382,10 @@ static float logsumexp_f32(const float *x, int n)
     float most = row_max(x, n);
     if (most == -INFINITY)
         return most;
-    double sum = 0;
+    float sum[LANES] = {0};
     for (int i = 0; i < n; i++)
-        sum += expf(x[i] - most);
-    return most + logf((float)sum);
+        sum[i % LANES] += exp1(x[i] - most);
+    return most + ln1(sum_lanes(sum));
 }
 
 static const oto_kernels_impl impl = {

@@ -14,7 +14,7 @@
 #include "models/models.h"
 #include "weights/weights.h"
 
-#define OTO_PACKED_VERSION 1
+#define OTO_PACKED_VERSION 2
 
 typedef struct {
     const char *name;

@@ -640,6 +640,107 @@ static void test_keys_in_8_bits_come_back(void **state)
     oto_pool_free(pool);
 }
 
+/* ---- one result, whatever the table ---- */
+
+/* Everything that a model computes, at lengths with and without a tail, one after the other. */
+static size_t compute_all(oto_pool *pool, bool bf16, float *out)
+{
+    enum { M = 7, K = 83, N = 45, HEADS = 2, KEYS = 117, WIDTH = HEADS * OTO_HEAD };
+    float *at = out;
+
+    seed = 11;
+    float *x = noise((size_t)M * K, 3), *w = noise((size_t)N * K, 0.5f), *bias = noise(N, 1);
+    float *qkv = noise((size_t)KEYS * 3 * WIDTH, 2), *more = noise((size_t)M * N, 1);
+
+    for (int type = OTO_F32; type <= OTO_I8; type++) {
+        packed p = pack(type, w, N, K);
+
+        for (oto_act act = OTO_ACT_NONE; (bf16 || type != OTO_BF16) && act <= OTO_ACT_GELU; act++) {
+            oto_linear_run(pool, &(oto_linear){&p.m, x, K, M, bias, act, more, N, at, N});
+            at += M * N;
+        }
+        unpack(&p);
+    }
+    oto_layer_norm(pool, qkv, WIDTH, qkv + WIDTH, qkv + 2 * WIDTH, 1e-5f, M, K, at, K);
+    at += M * K;
+    memcpy(at, qkv, (size_t)M * K * sizeof *at);
+    oto_softmax(pool, at, K, M, K);
+    at += M * K;
+    oto_attention_full(pool, qkv, KEYS, HEADS, OTO_F32, 0.125f, at);
+    at += KEYS * WIDTH;
+    if (bf16) {
+        oto_attention_full(pool, qkv, KEYS, HEADS, OTO_BF16, 0.125f, at);
+        at += KEYS * WIDTH;
+    }
+
+    void *kv8 = aligned_alloc(64, HEADS * oto_kv8_bytes(KEYS));
+    float *k = noise((size_t)KEYS * WIDTH, 1), *v = noise((size_t)KEYS * WIDTH, 1);
+    assert_non_null(kv8);
+    oto_kv8_pack(pool, qkv + WIDTH, qkv + 2 * WIDTH, 3 * WIDTH, KEYS, 96, HEADS, kv8);
+    oto_kv8_attend(pool, kv8, KEYS, HEADS, qkv, 3 * WIDTH, KEYS, 0.125f, at, WIDTH);
+    at += KEYS * WIDTH;
+    for (int type = OTO_F32; type <= OTO_I8; type++) {
+        oto_attn_lane lanes[M];
+        const size_t head = type == OTO_I8 ? oto_kv8_bytes(KEYS) : (size_t)KEYS * OTO_HEAD;
+
+        if (type != OTO_I8) {
+            oto_kv_store(type, qkv + WIDTH, 3 * WIDTH, KEYS, HEADS, k, head, 0);
+            oto_kv_store(type, qkv + 2 * WIDTH, 3 * WIDTH, KEYS, HEADS, v, head, 0);
+        }
+        for (int i = 0; i < M; i++)
+            lanes[i] =
+                (oto_attn_lane){{type, type == OTO_I8 ? kv8 : (void *)k, v, head}, NULL, KEYS};
+        oto_attention_step(pool, qkv, 3 * WIDTH, M, lanes, 0, HEADS, 0.125f, at, WIDTH);
+        at += M * WIDTH;
+    }
+
+    *at++ = oto_k()->dot_f32(x, w, N * K % 512);
+    *at++ = oto_k()->logsumexp_f32(x, M * K);
+    *at++ = (float)oto_k()->argmax_f32(x, M * K);
+    *at++ = (float)oto_k()->above_f32(x, M * K, 2.9f);
+    memcpy(at, x, (size_t)M * K * sizeof *at);
+    oto_k()->ln_max_f32(at, M * K, 1e-10f);
+    at += M * K;
+    free(x);
+    free(w);
+    free(bias);
+    free(qkv);
+    free(more);
+    free(kv8);
+    free(k);
+    free(v);
+    return (size_t)(at - out);
+}
+
+static void test_tables_agree_to_the_last_bit(void **state)
+{
+    enum { ROOM = 1 << 17 };
+    oto_pool *pool = pool_of(2);
+    float *expected = calloc(ROOM, sizeof *expected), *got = calloc(ROOM, sizeof *got);
+
+    (void)state;
+    assert_true(expected && got);
+    for (int bf16 = 0; bf16 < 2; bf16++) {
+        use(&oto_kernels_scalar);
+        const size_t n = compute_all(pool, bf16, expected);
+
+        assert_true(n < ROOM);
+        EACH_TABLE(k)
+        {
+            if (bf16 && strcmp(k->name, "avx512bf16") == 0)
+                continue;
+            assert_int_equal(compute_all(pool, bf16, got), n);
+            for (size_t i = 0; i < n; i++)
+                if (memcmp(&got[i], &expected[i], sizeof *got) != 0)
+                    fail_msg("%s: value %zu is %.9g, expected %.9g", k->name, i, (double)got[i],
+                             (double)expected[i]);
+        }
+    }
+    oto_pool_free(pool);
+    free(expected);
+    free(got);
+}
+
 /* A single step over known keys, by hand: the scalar table itself. */
 static void test_step_by_hand(void **state)
 {
@@ -882,6 +983,7 @@ int main(void)
         cmocka_unit_test(test_steps_in_8_bits),
         cmocka_unit_test(test_thin_keys_weigh_as_many),
         cmocka_unit_test(test_keys_in_8_bits_come_back),
+        cmocka_unit_test(test_tables_agree_to_the_last_bit),
         cmocka_unit_test(test_step_by_hand),
         cmocka_unit_test(test_layer_norm),
         cmocka_unit_test(test_softmax),

@@ -14,7 +14,7 @@ oto_dtype oto_whisper_matrix_type(oto_compute compute, bool hears)
     case OTO_COMPUTE_BF16:
         return OTO_BF16;
     default:
-        return hears ? OTO_BF16 : OTO_I8;
+        return hears ? OTO_F32 : OTO_I8;
     }
 }
 
