@@ -1,7 +1,7 @@
 /* Attention of an encoder over all its frames, and of a decoder over keys it keeps.
  *
  * Encoder. Both products of attention are tiles of gemm.c's kind: scores = Q Kᵀ with K packed like
- * a weight matrix of t outputs, and out = P V with Vᵀ packed like one of 64 outputs over t inputs.
+ * a weight matrix of t outputs, and out = P V with Vᵀ packed like one of d outputs over t inputs.
  * First all threads pack K and V of as many heads as fit into the slots behind the work space of
  * all threads' scratch buffers (one head of 1500 frames in bf16 is 384 KiB); then each task takes a
  * block of queries of one head:
@@ -31,11 +31,8 @@ typedef struct {
     const oto_kernels_impl *impl;
     const oto_mm *mm;
     oto_pool *pool;
-    const float *qkv;
-    float *out;
-    float scale;
-    oto_dtype type;
-    int t, t_pad, n_heads, group, block;
+    oto_attention a;
+    int t_pad, group, block;
     size_t k_bytes, v_bytes;        /* of one packed head */
     size_t ld_q, ld_s, ld_p, work;  /* bytes */
     int first_head, heads, n_slots; /* of this round; slots per thread */
@@ -55,13 +52,15 @@ static char *head_slot(const full *f, int i)
 
 /* One key into column j of its panel; one pair of value rows (or one row, in F32) into each of the
  * 4 panels. */
-static void pack_f32(const float *k, const float *v, int t, int t_pad, float *k_out, float *v_out)
+static void pack_f32(const full *f, const float *k, const float *v, int t, float *k_out,
+                     float *v_out)
 {
-    float *column = k_out + (size_t)(t / OTO_PANEL) * OTO_HEAD * OTO_PANEL + t % OTO_PANEL;
-    for (int i = 0; i < OTO_HEAD; i++)
+    const int d = f->a.d;
+    float *column = k_out + (size_t)(t / OTO_PANEL) * (size_t)d * OTO_PANEL + t % OTO_PANEL;
+    for (int i = 0; i < d; i++)
         column[(size_t)i * OTO_PANEL] = k ? k[i] : 0;
-    for (int p = 0; p < OTO_HEAD / OTO_PANEL && t < t_pad; p++) {
-        float *to = v_out + ((size_t)p * (size_t)t_pad + (size_t)t) * OTO_PANEL;
+    for (int p = 0; p < d / OTO_PANEL && t < f->t_pad; p++) {
+        float *to = v_out + ((size_t)p * (size_t)f->t_pad + (size_t)t) * OTO_PANEL;
         for (int j = 0; j < OTO_PANEL; j++)
             to[j] = v ? v[p * OTO_PANEL + j] : 0;
     }
@@ -70,15 +69,17 @@ static void pack_f32(const float *k, const float *v, int t, int t_pad, float *k_
 static void pack_bf16(const full *f, const float *k, const float *v, int t, uint32_t *k_out,
                       uint16_t *v_out)
 {
-    uint16_t row[OTO_HEAD] = {0};
+    const int d = f->a.d;
+    uint16_t row[OTO_HEAD_MAX] = {0};
     if (k)
-        f->impl->to_bf16(k, OTO_HEAD, row);
-    uint32_t *column = k_out + (size_t)(t / OTO_PANEL) * (OTO_HEAD / 2) * OTO_PANEL + t % OTO_PANEL;
-    for (int i = 0; i < OTO_HEAD / 2; i++)
+        f->impl->to_bf16(k, d, row);
+    uint32_t *column =
+        k_out + (size_t)(t / OTO_PANEL) * (size_t)(d / 2) * OTO_PANEL + t % OTO_PANEL;
+    for (int i = 0; i < d / 2; i++)
         column[(size_t)i * OTO_PANEL] = (uint32_t)row[2 * i] | (uint32_t)row[2 * i + 1] << 16;
     if (v)
-        f->impl->to_bf16(v, OTO_HEAD, row);
-    for (int p = 0; p < OTO_HEAD / OTO_PANEL && t < f->t_pad; p++) {
+        f->impl->to_bf16(v, d, row);
+    for (int p = 0; p < d / OTO_PANEL && t < f->t_pad; p++) {
         uint16_t *to =
             v_out + ((size_t)p * (size_t)(f->t_pad / 2) + (size_t)(t / 2)) * OTO_PANEL * 2;
         for (int j = 0; j < OTO_PANEL; j++)
@@ -91,17 +92,17 @@ static void pack_task(void *arg, int task, int thread)
     (void)thread;
     const full *f = arg;
     int h = task / f->chunks, from = task % f->chunks * PACK_CHUNK;
-    int end = OTO_MIN(from + PACK_CHUNK, (f->t + OTO_PANEL - 1) / OTO_PANEL * OTO_PANEL);
+    int end = OTO_MIN(from + PACK_CHUNK, (f->a.t + OTO_PANEL - 1) / OTO_PANEL * OTO_PANEL);
     char *slot = head_slot(f, h);
-    size_t width = (size_t)f->n_heads * OTO_HEAD;
+    size_t column = (size_t)(f->first_head + h) * (size_t)f->a.d;
     for (int t = from; t < end; t++) {
         const float *k = NULL, *v = NULL;
-        if (t < f->t) {
-            k = f->qkv + (size_t)t * 3 * width + width + (size_t)(f->first_head + h) * OTO_HEAD;
-            v = k + width;
+        if (t < f->a.t) {
+            k = f->a.k + (size_t)t * f->a.ldkv + column;
+            v = f->a.v + (size_t)t * f->a.ldkv + column;
         }
-        if (f->type == OTO_F32)
-            pack_f32(k, v, t, f->t_pad, (float *)slot, (float *)(slot + f->k_bytes));
+        if (f->a.type == OTO_F32)
+            pack_f32(f, k, v, t, (float *)slot, (float *)(slot + f->k_bytes));
         else
             pack_bf16(f, k, v, t, (uint32_t *)slot, (uint16_t *)(slot + f->k_bytes));
     }
@@ -109,7 +110,7 @@ static void pack_task(void *arg, int task, int thread)
 
 static void block_scores(const full *f, int m, const char *q, const char *k, char *s)
 {
-    int panels = (f->t + OTO_PANEL - 1) / OTO_PANEL, groups = OTO_HEAD / f->group;
+    int panels = (f->a.t + OTO_PANEL - 1) / OTO_PANEL, groups = f->a.d / f->group;
     size_t panel = f->k_bytes / (size_t)panels;
     for (int p = 0, np; p < panels; p += np) {
         np = OTO_MIN(f->mm->np, panels - p);
@@ -121,61 +122,55 @@ static void block_scores(const full *f, int m, const char *q, const char *k, cha
 static void full_task(void *arg, int task, int thread)
 {
     const full *f = arg;
-    int h = task / f->blocks, row = task % f->blocks * f->block, m = OTO_MIN(f->block, f->t - row);
-    size_t width = (size_t)f->n_heads * OTO_HEAD, column = (size_t)(f->first_head + h) * OTO_HEAD;
+    const oto_attention *a = &f->a;
+    int h = task / f->blocks, row = task % f->blocks * f->block, m = OTO_MIN(f->block, a->m - row);
+    size_t d = (size_t)a->d, column = (size_t)(f->first_head + h) * d;
+    int panels = a->d / OTO_PANEL;
     const char *slot = head_slot(f, h);
     char *q = oto_pool_scratch(f->pool, thread, NULL);
     char *s = q + f->ld_q * (size_t)f->block, *p = s + f->ld_s * (size_t)f->block;
 
-    _Alignas(64) float c[OTO_MR_MAX * OTO_HEAD], sum[OTO_MR_MAX];
+    _Alignas(64) float c[OTO_MR_MAX * OTO_HEAD_MAX], sum[OTO_MR_MAX];
     for (int i = 0; i < m; i++) {
-        f->impl->scale(f->qkv + (size_t)(row + i) * 3 * width + column, OTO_HEAD, f->scale, c);
-        f->mm->prepare(c, OTO_HEAD, q + f->ld_q * (size_t)i);
+        f->impl->scale(a->q + (size_t)(row + i) * a->ldq + column, a->d, a->scale, c);
+        f->mm->prepare(c, a->d, q + f->ld_q * (size_t)i);
     }
     block_scores(f, m, q, slot, s);
     for (int i = 0; i < m; i++)
-        sum[i] = f->mm->exp_row((float *)(s + f->ld_s * (size_t)i), f->t, f->t_pad,
+        sum[i] = f->mm->exp_row((float *)(s + f->ld_s * (size_t)i), a->t, f->t_pad,
                                 p + f->ld_p * (size_t)i);
-    size_t panel = f->v_bytes / (OTO_HEAD / OTO_PANEL);
-    for (int n = 0; n < OTO_HEAD / OTO_PANEL; n += f->mm->np)
+    size_t panel = f->v_bytes / (size_t)panels;
+    for (int n = 0; n < panels; n += f->mm->np)
         f->mm->tile(m, f->mm->np, f->t_pad / f->group, p, f->ld_p,
-                    slot + f->k_bytes + panel * (size_t)n, panel, c + n * OTO_PANEL, OTO_HEAD);
+                    slot + f->k_bytes + panel * (size_t)n, panel, c + n * OTO_PANEL, d);
     for (int i = 0; i < m; i++)
-        f->impl->scale(c + i * OTO_HEAD, OTO_HEAD, 1 / sum[i],
-                       f->out + (size_t)(row + i) * width + column);
+        f->impl->scale(c + (size_t)i * d, a->d, 1 / sum[i],
+                       a->out + (size_t)(row + i) * a->ldo + column);
 }
 
-void oto_attention_full(oto_pool *pool, const float *qkv, int t, int n_heads, oto_dtype type,
-                        float scale, float *out)
+void oto_attention_run(oto_pool *pool, const oto_attention *a)
 {
-    full f = {.impl = oto_k()->impl,
-              .pool = pool,
-              .qkv = qkv,
-              .out = out,
-              .scale = scale,
-              .type = type,
-              .t = t,
-              .n_heads = n_heads};
-    f.mm = &f.impl->mm[type];
-    f.group = type == OTO_BF16 ? 2 : 1;
-    size_t elem = type == OTO_BF16 ? 2 : 4;
-    int panels = (t + OTO_PANEL - 1) / OTO_PANEL;
-    f.t_pad = (t + f.group - 1) / f.group * f.group;
+    full f = {.impl = oto_k()->impl, .pool = pool, .a = *a};
+    f.mm = &f.impl->mm[a->type];
+    f.group = a->type == OTO_BF16 ? 2 : 1;
+    size_t elem = a->type == OTO_BF16 ? 2 : 4, d = (size_t)a->d;
+    int panels = (a->t + OTO_PANEL - 1) / OTO_PANEL;
+    f.t_pad = (a->t + f.group - 1) / f.group * f.group;
     f.block = f.mm->mr;
-    f.k_bytes = (size_t)panels * OTO_PANEL * OTO_HEAD * elem;
-    f.v_bytes = ((size_t)f.t_pad * OTO_HEAD * elem + 63) / 64 * 64;
-    f.ld_q = odd_lines(OTO_HEAD * (size_t)f.mm->a_bytes);
+    f.k_bytes = (size_t)panels * OTO_PANEL * d * elem;
+    f.v_bytes = ((size_t)f.t_pad * d * elem + 63) / 64 * 64;
+    f.ld_q = odd_lines(d * (size_t)f.mm->a_bytes);
     f.ld_s = odd_lines((size_t)panels * OTO_PANEL * sizeof(float));
     f.ld_p = odd_lines((size_t)f.t_pad * (size_t)f.mm->a_bytes);
     f.work = (f.ld_q + f.ld_s + f.ld_p) * (size_t)f.block;
     f.chunks = (panels * OTO_PANEL + PACK_CHUNK - 1) / PACK_CHUNK;
-    f.blocks = (t + f.block - 1) / f.block;
+    f.blocks = (a->m + f.block - 1) / f.block;
     size_t scratch;
     oto_pool_scratch(pool, 0, &scratch);
     f.n_slots = (int)((scratch - f.work) / (f.k_bytes + f.v_bytes));
     int round = f.n_slots * oto_pool_threads(pool);
-    for (; f.first_head < n_heads; f.first_head += f.heads) {
-        f.heads = OTO_MIN(round, n_heads - f.first_head);
+    for (; f.first_head < a->n_heads; f.first_head += f.heads) {
+        f.heads = OTO_MIN(round, a->n_heads - f.first_head);
         oto_pool_run(pool, f.heads * f.chunks, pack_task, &f);
         oto_pool_run(pool, f.heads * f.blocks, full_task, &f);
     }
@@ -225,7 +220,7 @@ static void step_task(void *arg, int task, int thread)
     int lane = s->first[g], lanes = s->first[g + 1] - lane;
     const oto_attn_lane *l = &s->lanes[lane];
     if (l->kv.type == OTO_I8) {
-        oto_attend8((const char *)l->kv.k + (size_t)h * l->kv.head_stride, l->n_keys,
+        oto_attend8((const char *)l->kv.k + (size_t)h * l->kv.head_stride, l->n_keys, OTO_HEAD,
                     s->q + (size_t)lane * s->ldq + (size_t)h * OTO_HEAD, s->ldq, lanes, s->scale,
                     14, s->out + (size_t)lane * s->ldo + (size_t)h * OTO_HEAD, s->ldo,
                     oto_pool_scratch(s->pool, thread, NULL));

@@ -6,7 +6,7 @@
  *   scores = q Kᵀ   K packed like a matrix of t outputs, a scale for each key. First the mean of
  * all keys is taken away: that moves all scores of a query alike, which softmax does not see, and
  * leaves the bytes to what tells keys from one another (SageAttention, arXiv:2410.02367,
- * section 4.2). out = P V       Vᵀ packed like a matrix of 64 outputs, a scale for each channel. P,
+ * section 4.2). out = P V       Vᵀ packed like a matrix of d outputs, a scale for each channel. P,
  * from 0 to 1, has 14 bits, 7 in each of two rows of bytes: in 8 bits the many small weights of a
  * head that looks everywhere would all be nothing.
  *
@@ -20,11 +20,11 @@
 #include <math.h>
 #include <string.h>
 
-#define CHANNELS (OTO_HEAD / OTO_PANEL) /* panels of V */
-#define LN_THIN  1.38629436f            /* ln OTO_KV8_THIN */
+#define LN_THIN 1.38629436f /* ln OTO_KV8_THIN */
 
 typedef struct {
     int t, t_pad, panels; /* keys; up to a multiple of 4; panels of K */
+    int d;                /* channels */
     char *k, *v;
     float *k_scale, *v_scale;
     int32_t *k_sum; /* times the table's `zero` */
@@ -36,26 +36,26 @@ static size_t lines(size_t bytes)
     return (bytes + 63) / 64 * 64;
 }
 
-static head8 head_of(const void *base, int t)
+static head8 head_of(const void *base, int t, int d)
 {
-    head8 h = {.t = t, .t_pad = (t + 3) / 4 * 4, .panels = (t + OTO_PANEL - 1) / OTO_PANEL};
+    head8 h = {.t = t, .t_pad = (t + 3) / 4 * 4, .panels = (t + OTO_PANEL - 1) / OTO_PANEL, .d = d};
     const size_t keys = (size_t)h.panels * OTO_PANEL;
 
     h.k = (char *)base;
-    h.v = h.k + keys * OTO_HEAD;
-    h.k_scale = (float *)(void *)(h.v + lines((size_t)h.t_pad * OTO_HEAD));
+    h.v = h.k + keys * (size_t)d;
+    h.k_scale = (float *)(void *)(h.v + lines((size_t)h.t_pad * (size_t)d));
     h.k_sum = (int32_t *)(h.k_scale + keys);
     h.v_scale = (float *)(h.k_sum + keys);
-    h.thin_from = (int32_t *)(h.v_scale + OTO_HEAD);
+    h.thin_from = (int32_t *)(h.v_scale + d);
     return h;
 }
 
-size_t oto_kv8_bytes(int t)
+size_t oto_kv8_bytes(int t, int d)
 {
-    const size_t keys = ((size_t)t + OTO_PANEL - 1) / OTO_PANEL * OTO_PANEL;
+    const size_t keys = ((size_t)t + OTO_PANEL - 1) / OTO_PANEL * OTO_PANEL, head = (size_t)d;
 
-    return keys * (OTO_HEAD + sizeof(float) + sizeof(int32_t)) +
-           lines(((size_t)t + 3) / 4 * 4 * OTO_HEAD) + OTO_HEAD * sizeof(float) + 64;
+    return keys * (head + sizeof(float) + sizeof(int32_t)) + lines(((size_t)t + 3) / 4 * 4 * head) +
+           head * sizeof(float) + 64;
 }
 
 /* ---- packing ---- */
@@ -64,34 +64,35 @@ typedef struct {
     const oto_kernels_impl *impl;
     const float *k, *v;
     size_t ld, stride;
-    int t, thin_from;
+    int t, thin_from, d;
     char *dst;
 } pack8;
 
 static void pack_task(void *arg, int task, int thread)
 {
     const pack8 *p = arg;
-    const size_t i = (size_t)(task / 2);
-    const head8 h = head_of(p->dst + i * p->stride, p->t);
+    const size_t i = (size_t)(task / 2), column = i * (size_t)p->d;
+    const head8 h = head_of(p->dst + i * p->stride, p->t, p->d);
 
     (void)thread;
     if (task % 2 == 0) {
-        p->impl->pack_keys(p->k + i * OTO_HEAD, p->ld, p->t, h.k, h.k_scale, h.k_sum);
+        p->impl->pack_keys(p->k + column, p->ld, p->t, p->d, h.k, h.k_scale, h.k_sum);
         *h.thin_from = p->thin_from;
     } else {
-        p->impl->pack_values(p->v + i * OTO_HEAD, p->ld, p->t, h.v, h.v_scale);
+        p->impl->pack_values(p->v + column, p->ld, p->t, p->d, h.v, h.v_scale);
     }
 }
 
 void oto_kv8_pack(oto_pool *pool, const float *k, const float *v, size_t ld, int t, int thin_from,
-                  int n_heads, void *dst)
+                  int n_heads, int d, void *dst)
 {
     pack8 p = {.impl = oto_k()->impl,
                .k = k,
                .v = v,
                .ld = ld,
-               .stride = oto_kv8_bytes(t),
+               .stride = oto_kv8_bytes(t, d),
                .t = t,
+               .d = d,
                .thin_from = thin_from,
                .dst = dst};
 
@@ -102,7 +103,7 @@ void oto_kv8_pack(oto_pool *pool, const float *k, const float *v, size_t ld, int
 
 void oto_kv8_keys(const void *head, int t, int n, float *out)
 {
-    const head8 h = head_of(head, t);
+    const head8 h = head_of(head, t, OTO_HEAD);
 
     for (int i = 0; i < n; i++) {
         const int8_t *column = (const int8_t *)h.k +
@@ -116,16 +117,19 @@ void oto_kv8_keys(const void *head, int t, int n, float *out)
 
 /* ---- attending ---- */
 
-#define Q_BYTES (OTO_HEAD + 64)
+static size_t q_bytes(int d)
+{
+    return (size_t)d + 64;
+}
 
 static size_t ld_sums(int t)
 {
     return (((size_t)t * sizeof(int32_t) + 63) / 64 | 1) * 64 / sizeof(int32_t);
 }
 
-size_t oto_attend8_bytes(int t, int m)
+size_t oto_attend8_bytes(int t, int d, int m)
 {
-    return (size_t)m * (Q_BYTES + ld_sums(t) * sizeof(int32_t) + 2 * (size_t)((t + 3) / 4 * 4)) +
+    return (size_t)m * (q_bytes(d) + ld_sums(t) * sizeof(int32_t) + 2 * (size_t)((t + 3) / 4 * 4)) +
            ld_sums(t) * sizeof(float) + 64;
 }
 
@@ -146,25 +150,25 @@ static void multiply(const oto_mm *mm, int rows, int panels, int groups, const c
     }
 }
 
-void oto_attend8(const void *head, int t, const float *q, size_t ldq, int m, float scale, int bits,
-                 float *out, size_t ldo, void *work)
+void oto_attend8(const void *head, int t, int d, const float *q, size_t ldq, int m, float scale,
+                 int bits, float *out, size_t ldo, void *work)
 {
     const oto_kernels_impl *impl = oto_k()->impl;
     const oto_mm *mm = &impl->mm[OTO_I8];
-    const head8 h = head_of(head, t);
-    const size_t ld = ld_sums(t), ldp = (size_t)h.t_pad;
+    const head8 h = head_of(head, t, d);
+    const size_t ld = ld_sums(t), ldp = (size_t)h.t_pad, ldq8 = q_bytes(d), channels = (size_t)d;
     char *qa = work;
-    int32_t *c = (int32_t *)(void *)(qa + (size_t)m * Q_BYTES);
+    int32_t *c = (int32_t *)(void *)(qa + (size_t)m * ldq8);
     float *scores = (float *)(void *)(c + ld * (size_t)m);
     char *p = (char *)(scores + ld);
-    _Alignas(64) int32_t sums[2 * OTO_MR_MAX * OTO_HEAD];
-    _Alignas(64) float row[OTO_HEAD];
+    _Alignas(64) int32_t sums[2 * OTO_MR_MAX * OTO_HEAD_MAX];
+    _Alignas(64) float row[OTO_HEAD_MAX];
     float by[OTO_MR_MAX], total[OTO_MR_MAX];
     const int parts = bits == 8 && mm->zero != 0 ? 1 : 2;
 
     for (int i = 0; i < m; i++)
-        by[i] = scale * mm->prepare(q + (size_t)i * ldq, OTO_HEAD, qa + (size_t)i * Q_BYTES);
-    multiply(mm, m, h.panels, OTO_HEAD / 4, qa, Q_BYTES, h.k, (size_t)OTO_HEAD * OTO_PANEL, c, ld);
+        by[i] = scale * mm->prepare(q + (size_t)i * ldq, d, qa + (size_t)i * ldq8);
+    multiply(mm, m, h.panels, d / 4, qa, ldq8, h.k, channels * OTO_PANEL, c, ld);
     for (int i = 0; i < m; i++) {
         const oto_weigh w = {.sums = c + (size_t)i * ld,
                              .offset = h.k_sum,
@@ -179,14 +183,15 @@ void oto_attend8(const void *head, int t, const float *q, size_t ldq, int m, flo
                              .parts = parts};
         total[i] = impl->weigh(&w, p + (size_t)parts * (size_t)i * ldp);
     }
-    multiply(mm, parts * m, CHANNELS, h.t_pad / 4, p, ldp, h.v, ldp * OTO_PANEL, sums, OTO_HEAD);
+    multiply(mm, parts * m, d / OTO_PANEL, h.t_pad / 4, p, ldp, h.v, ldp * OTO_PANEL, sums,
+             channels);
     for (int i = 0; i < m; i++) {
-        const int32_t *high = sums + (size_t)(parts * i) * OTO_HEAD, *low = high + OTO_HEAD;
+        const int32_t *high = sums + (size_t)(parts * i) * channels, *low = high + channels;
 
-        for (int j = 0; j < OTO_HEAD; j++)
+        for (int j = 0; j < d; j++)
             row[j] = (parts == 1 ? (float)high[j] : (float)(128.0 * high[j] + low[j])) *
                      h.v_scale[j]; /* rounded once, whatever the parts */
-        impl->scale(row, OTO_HEAD, 1 / total[i], out + (size_t)i * ldo);
+        impl->scale(row, d, 1 / total[i], out + (size_t)i * ldo);
     }
 }
 
@@ -198,22 +203,22 @@ typedef struct {
     const float *q;
     size_t ldq, ldo;
     float *out, scale;
-    int t, m, block, blocks;
+    int t, d, m, block, blocks;
 } rows8;
 
 /* Rows of one head. */
 static void attend_rows(const rows8 *r, int thread, int head, int first, int last)
 {
-    const size_t column = (size_t)head * OTO_HEAD;
+    const size_t column = (size_t)head * (size_t)r->d;
 
     for (int i = first; i < last; i += r->block)
-        oto_attend8(r->kv8 + oto_kv8_bytes(r->t) * (size_t)head, r->t,
+        oto_attend8(r->kv8 + oto_kv8_bytes(r->t, r->d) * (size_t)head, r->t, r->d,
                     r->q + (size_t)i * r->ldq + column, r->ldq, OTO_MIN(r->block, last - i),
                     r->scale, 8, r->out + (size_t)i * r->ldo + column, r->ldo,
                     oto_pool_scratch(r->pool, thread, NULL));
 }
 
-void oto_kv8_attend_rows(oto_pool *pool, int thread, const void *kv8, int t, int n_heads,
+void oto_kv8_attend_rows(oto_pool *pool, int thread, const void *kv8, int t, int n_heads, int d,
                          const float *q, size_t ldq, int m, float scale, float *out, size_t ldo)
 {
     const rows8 r = {.pool = pool,
@@ -224,6 +229,7 @@ void oto_kv8_attend_rows(oto_pool *pool, int thread, const void *kv8, int t, int
                      .out = out,
                      .scale = scale,
                      .t = t,
+                     .d = d,
                      .block = oto_k()->impl->mm[OTO_I8].mr};
 
     for (int h = 0; h < n_heads; h++)
@@ -238,8 +244,8 @@ static void attend_task(void *arg, int task, int thread)
     attend_rows(r, thread, task / r->blocks, first, OTO_MIN(first + r->block, r->m));
 }
 
-void oto_kv8_attend(oto_pool *pool, const void *kv8, int t, int n_heads, const float *q, size_t ldq,
-                    int m, float scale, float *out, size_t ldo)
+void oto_kv8_attend(oto_pool *pool, const void *kv8, int t, int n_heads, int d, const float *q,
+                    size_t ldq, int m, float scale, float *out, size_t ldo)
 {
     rows8 r = {.pool = pool,
                .kv8 = kv8,
@@ -249,6 +255,7 @@ void oto_kv8_attend(oto_pool *pool, const void *kv8, int t, int n_heads, const f
                .out = out,
                .scale = scale,
                .t = t,
+               .d = d,
                .m = m,
                .block = oto_k()->impl->mm[OTO_I8].mr};
 

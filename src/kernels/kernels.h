@@ -137,33 +137,42 @@ typedef struct {
     size_t head_stride;
 } oto_kv;
 
-/* Self-attention of an encoder: out[t][h*64..] = softmax(q kᵀ * scale) v for all heads, no mask.
- * qkv [t][3*h*64] f32: rows q, k, v. Blocked, no score matrix in memory. type F32, or BF16:
- * operands rounded to bf16, sums f32. Parallel over heads and blocks of queries. */
-void oto_attention_full(oto_pool *pool, const float *qkv, int t, int n_heads, oto_dtype type,
-                        float scale, float *out);
+/* out[i][h*d..] = softmax(q kᵀ * scale) v for m queries over t keys, for all heads, no mask. Rows
+ * are f32 with strides in floats. Blocked, no score matrix in memory. type F32, or BF16: operands
+ * rounded to bf16, sums f32. Parallel over heads and blocks of queries. */
+typedef struct {
+    const float *q, *k, *v;
+    size_t ldq, ldkv;
+    int m, t, n_heads;
+    int d; /* of a head: 64 or 128 */
+    oto_dtype type;
+    float scale;
+    float *out;
+    size_t ldo;
+} oto_attention;
+void oto_attention_run(oto_pool *pool, const oto_attention *a);
 
 /* Rows of x [t][n_heads*64] (stride ldx floats) → kv layout at position t0: dst[h][t0 + i][64] of
  * the given type. */
 void oto_kv_store(oto_dtype type, const float *x, size_t ldx, int t, int n_heads, void *dst,
                   size_t head_stride, int t0);
 
-/* Keys and values k, v [t][n_heads*64] (rows ld floats apart) packed in 8 bits, one head after the
- * other, oto_kv8_bytes(t) each, dst aligned to 64 bytes. K less its mean over t, symmetric, a scale
- * for each key; V symmetric, a scale for each channel. Attention over them quantises queries to 8
- * bits and weights to 14; its sums are exact integers. From thin_from on (a multiple of OTO_PANEL,
- * or t when there are none) each key stands for OTO_KV8_THIN alike. */
+/* Keys and values k, v [t][n_heads*d] (rows ld floats apart; d 64 or 128) packed in 8 bits, one
+ * head after the other, oto_kv8_bytes(t, d) each, dst aligned to 64 bytes. K less its mean over t,
+ * symmetric, a scale for each key; V symmetric, a scale for each channel. Attention over them
+ * quantises queries to 8 bits and weights to 14; its sums are exact integers. From thin_from on (a
+ * multiple of OTO_PANEL, or t when there are none) each key stands for OTO_KV8_THIN alike. */
 #define OTO_KV8_THIN 4
-size_t oto_kv8_bytes(int t);
+size_t oto_kv8_bytes(int t, int d);
 void oto_kv8_pack(oto_pool *pool, const float *k, const float *v, size_t ld, int t, int thin_from,
-                  int n_heads, void *dst);
-/* out [m][n_heads*64] = attention of the queries q [m][n_heads*64] over all t keys; rows ldq and
+                  int n_heads, int d, void *dst);
+/* out [m][n_heads*d] = attention of the queries q [m][n_heads*d] over all t keys; rows ldq and
  * ldo floats apart. Parallel over heads and blocks of queries, or in the calling thread. */
-void oto_kv8_attend(oto_pool *pool, const void *kv8, int t, int n_heads, const float *q, size_t ldq,
-                    int m, float scale, float *out, size_t ldo);
-void oto_kv8_attend_rows(oto_pool *pool, int thread, const void *kv8, int t, int n_heads,
+void oto_kv8_attend(oto_pool *pool, const void *kv8, int t, int n_heads, int d, const float *q,
+                    size_t ldq, int m, float scale, float *out, size_t ldo);
+void oto_kv8_attend_rows(oto_pool *pool, int thread, const void *kv8, int t, int n_heads, int d,
                          const float *q, size_t ldq, int m, float scale, float *out, size_t ldo);
-/* The first n of a head's t keys, less their mean, → out [n][64]. */
+/* The first n of the t keys of a head of 64, less their mean, → out [n][64]. */
 void oto_kv8_keys(const void *head, int t, int n, float *out);
 
 /* One decoding step: for each lane i, out[i][h*64..] = softmax(q_i K_iᵀ * scale) V_i over n_keys(i)

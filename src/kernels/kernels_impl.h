@@ -13,10 +13,11 @@
 
 #include "kernels/kernels.h"
 
-#define OTO_MR_MAX 12 /* bounds of mr and np over all tables */
-#define OTO_NP_MAX 4
-#define OTO_HEAD   64 /* head size of attention */
-#define OTO_LANES  8  /* most lanes of one call of scores or values */
+#define OTO_MR_MAX   12 /* bounds of mr and np over all tables */
+#define OTO_NP_MAX   4
+#define OTO_HEAD     64  /* head size of attention, of a decoder's steps always */
+#define OTO_HEAD_MAX 128 /* the other one */
+#define OTO_LANES    8   /* most lanes of one call of scores or values */
 
 typedef struct {
     int mr, np;  /* most rows and panels of one tile */
@@ -68,9 +69,10 @@ typedef struct oto_kernels_impl {
      * of 2 their upper 7 bits first, then their lower 7 as as many bytes. None has `zero` added.
      * Returns their sum. */
     float (*weigh)(const oto_weigh *w, void *a);
-    /* pack8.h */
-    void (*pack_keys)(const float *k, size_t ld, int t, char *out, float *scale, int32_t *sums);
-    void (*pack_values)(const float *v, size_t ld, int t, char *out, float *scale);
+    /* pack8.h; d: head size */
+    void (*pack_keys)(const float *k, size_t ld, int t, int d, char *out, float *scale,
+                      int32_t *sums);
+    void (*pack_values)(const float *v, size_t ld, int t, int d, char *out, float *scale);
     void (*layer_norm)(const float *x, const float *gamma, const float *beta, float eps, int n,
                        float *y);
     void (*to_bf16)(const float *x, int n, uint16_t *out); /* nearest even */
@@ -86,12 +88,12 @@ typedef struct oto_kernels_impl {
                       size_t lane_stride, int n_keys, float *out);
 } oto_kernels_impl;
 
-/* attention8.c: softmax(q kᵀ * scale) v for m ≤ OTO_MR_MAX queries [m][64], rows ldq apart, over
+/* attention8.c: softmax(q kᵀ * scale) v for m ≤ OTO_MR_MAX queries [m][d], rows ldq apart, over
  * one head of oto_kv8_pack; with weights of 8 or 14 bits. work:
- * oto_attend8_bytes(t, m), aligned to 64 bytes. */
-size_t oto_attend8_bytes(int t, int m);
-void oto_attend8(const void *head, int t, const float *q, size_t ldq, int m, float scale, int bits,
-                 float *out, size_t ldo, void *work);
+ * oto_attend8_bytes(t, d, m), aligned to 64 bytes. */
+size_t oto_attend8_bytes(int t, int d, int m);
+void oto_attend8(const void *head, int t, int d, const float *q, size_t ldq, int m, float scale,
+                 int bits, float *out, size_t ldo, void *work);
 
 /* GELU: x Φ(x) = max(x, 0) - f(|x|) with f(z) = z/2 erfc(z/√2) on [0, 5.5] in 16 pieces around
  * multiples of 5.5/15.5, each a polynomial of degree 4 (Chebyshev nodes) in the distance from its

@@ -253,15 +253,7 @@ static float weigh(const oto_weigh *w, void *a)
     return (float)sum;
 }
 
-static void pack_keys(const float *k, size_t ld, int t, char *out, float *scale, int32_t *sums)
-{
-    oto_pack_keys8(prepare_i8, 0, k, ld, t, out, scale, sums);
-}
-
-static void pack_values(const float *v, size_t ld, int t, char *out, float *scale)
-{
-    oto_pack_values8(v, ld, t, out, scale);
-}
+OTO_PACK8(prepare_i8, 0)
 
 static void layer_norm(const float *x, const float *gamma, const float *beta, float eps, int n,
                        float *y)

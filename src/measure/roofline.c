@@ -134,11 +134,23 @@ static void call_full(roofline *r, void *arg)
 
     if (t->type == OTO_I8) {
         oto_kv8_pack(r->pool, t->qkv + width, t->qkv + 2 * width, 3 * width, FRAMES, FRAMES,
-                     t->n_heads, t->kv);
-        oto_kv8_attend(r->pool, t->kv, FRAMES, t->n_heads, t->qkv, 3 * width, FRAMES, 0.125f,
+                     t->n_heads, HEAD, t->kv);
+        oto_kv8_attend(r->pool, t->kv, FRAMES, t->n_heads, HEAD, t->qkv, 3 * width, FRAMES, 0.125f,
                        t->out, width);
     } else {
-        oto_attention_full(r->pool, t->qkv, FRAMES, t->n_heads, t->type, 0.125f, t->out);
+        oto_attention_run(r->pool, &(oto_attention){.q = t->qkv,
+                                                    .k = t->qkv + width,
+                                                    .v = t->qkv + 2 * width,
+                                                    .ldq = 3 * width,
+                                                    .ldkv = 3 * width,
+                                                    .m = FRAMES,
+                                                    .t = FRAMES,
+                                                    .n_heads = t->n_heads,
+                                                    .d = HEAD,
+                                                    .type = t->type,
+                                                    .scale = 0.125f,
+                                                    .out = t->out,
+                                                    .ldo = width});
     }
 }
 
@@ -159,11 +171,11 @@ static void set_windows(roofline *r, attention *t)
 
     for (int w = 0; w < WINDOWS; w++) {
         char *at = t->kv + t->window_bytes * (size_t)w;
-        oto_kv kv = {.type = t->type, .k = at, .head_stride = oto_kv8_bytes(FRAMES)};
+        oto_kv kv = {.type = t->type, .k = at, .head_stride = oto_kv8_bytes(FRAMES, HEAD)};
 
         if (t->type == OTO_I8) {
             oto_kv8_pack(r->pool, t->qkv + width, t->qkv + 2 * width, 3 * width, FRAMES, FRAMES,
-                         t->n_heads, at);
+                         t->n_heads, HEAD, at);
         } else {
             char *v = at + head * elem * (size_t)t->n_heads;
             kv = (oto_kv){.type = t->type, .k = at, .v = v, .head_stride = head};
@@ -183,7 +195,7 @@ static int time_attention(roofline *r, const element *type, oto_err *e)
     const double ops = 4.0 * FRAMES * HEAD * t.n_heads;
     int rc;
 
-    t.window_bytes = type->type == OTO_I8 ? oto_kv8_bytes(FRAMES) * (size_t)t.n_heads
+    t.window_bytes = type->type == OTO_I8 ? oto_kv8_bytes(FRAMES, HEAD) * (size_t)t.n_heads
                                           : 2 * n * (type->type == OTO_BF16 ? 2 : 4);
     oto_arena_reset(r->a);
     if ((rc = floats(r, 3 * n, 3, &t.qkv, e)) != 0 || (rc = floats(r, n, 0, &t.out, e)) != 0 ||

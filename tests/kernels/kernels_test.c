@@ -362,34 +362,51 @@ static void test_convolution(void **state)
 
 /* ---- attention ---- */
 
-static void attend(const float *qkv, int t, int heads, float scale, int i, int h, double *out)
+static void attend_of(const float *qkv, int t, int heads, int d, float scale, int i, int h,
+                      double *out)
 {
-    const size_t ld = (size_t)(3 * heads * OTO_HEAD);
-    const float *q = qkv + (size_t)i * ld + h * OTO_HEAD;
+    const size_t ld = (size_t)(3 * heads * d);
+    const float *q = qkv + (size_t)i * ld + h * d;
     double *p = malloc((size_t)t * sizeof *p), most = -1e30, sum = 0;
 
     assert_non_null(p);
     for (int j = 0; j < t; j++) {
-        const float *key = qkv + (size_t)j * ld + (heads + h) * OTO_HEAD;
+        const float *key = qkv + (size_t)j * ld + (heads + h) * d;
 
         p[j] = 0;
-        for (int c = 0; c < OTO_HEAD; c++)
+        for (int c = 0; c < d; c++)
             p[j] += (double)q[c] * (double)key[c];
         p[j] *= (double)scale;
         most = fmax(most, p[j]);
     }
-    memset(out, 0, OTO_HEAD * sizeof *out);
+    memset(out, 0, (size_t)d * sizeof *out);
     for (int j = 0; j < t; j++) {
-        const float *value = qkv + (size_t)j * ld + (2 * heads + h) * OTO_HEAD;
+        const float *value = qkv + (size_t)j * ld + (2 * heads + h) * d;
 
         p[j] = exp(p[j] - most);
         sum += p[j];
-        for (int c = 0; c < OTO_HEAD; c++)
+        for (int c = 0; c < d; c++)
             out[c] += p[j] * (double)value[c];
     }
-    for (int c = 0; c < OTO_HEAD; c++)
+    for (int c = 0; c < d; c++)
         out[c] /= sum;
     free(p);
+}
+
+static void attend(const float *qkv, int t, int heads, float scale, int i, int h, double *out)
+{
+    attend_of(qkv, t, heads, OTO_HEAD, scale, i, h, out);
+}
+
+/* A row of qkv [t][3 * heads * d], all of it. */
+static void attention(oto_pool *pool, const float *qkv, int t, int heads, int d, oto_dtype type,
+                      float *out)
+{
+    const size_t width = (size_t)(heads * d);
+
+    oto_attention_run(pool,
+                      &(oto_attention){qkv, qkv + width, qkv + 2 * width, 3 * width, 3 * width, t,
+                                       t, heads, d, type, 1 / sqrtf((float)d), out, width});
 }
 
 static void test_full_attention(void **state)
@@ -398,32 +415,34 @@ static void test_full_attention(void **state)
     oto_pool *pool = pool_of(2);
 
     (void)state;
-    for (size_t n = 0; n < OTO_COUNT(lengths); n++)
+    for (size_t n = 0; n < 2 * OTO_COUNT(lengths); n++)
         for (int type = OTO_F32; type <= OTO_I8; type++) {
-            const int t = lengths[n], heads = 3;
-            const size_t width = (size_t)heads * OTO_HEAD;
+            const int t = lengths[n / 2], heads = 3, d = n % 2 ? OTO_HEAD : OTO_HEAD_MAX;
+            const size_t width = (size_t)(heads * d);
+            const float scale = 1 / sqrtf((float)d);
             float *qkv = noise((size_t)t * 3 * width, 2);
-            void *kv8 = aligned_alloc(64, (size_t)heads * oto_kv8_bytes(t));
+            void *kv8 = aligned_alloc(64, (size_t)heads * oto_kv8_bytes(t, d));
 
             assert_non_null(kv8);
 
             EACH_TABLE(k)
             {
-                const size_t n_out = (size_t)(t * heads * OTO_HEAD);
+                const size_t n_out = (size_t)(t * heads * d);
                 float *out = guarded(n_out);
-                double expected[OTO_HEAD];
+                double expected[OTO_HEAD_MAX];
 
                 if (type == OTO_I8) {
-                    oto_kv8_pack(pool, qkv + width, qkv + 2 * width, 3 * width, t, t, heads, kv8);
-                    oto_kv8_attend(pool, kv8, t, heads, qkv, 3 * width, t, 0.125f, out, width);
+                    oto_kv8_pack(pool, qkv + width, qkv + 2 * width, 3 * width, t, t, heads, d,
+                                 kv8);
+                    oto_kv8_attend(pool, kv8, t, heads, d, qkv, 3 * width, t, scale, out, width);
                 } else {
-                    oto_attention_full(pool, qkv, t, heads, (oto_dtype)type, 0.125f, out);
+                    attention(pool, qkv, t, heads, d, (oto_dtype)type, out);
                 }
                 for (int i = 0; i < t; i++)
                     for (int h = 0; h < heads; h++) {
-                        attend(qkv, t, heads, 0.125f, i, h, expected);
-                        for (int c = 0; c < OTO_HEAD; c++)
-                            near(out[(i * heads + h) * OTO_HEAD + c], (float)expected[c],
+                        attend_of(qkv, t, heads, d, scale, i, h, expected);
+                        for (int c = 0; c < d; c++)
+                            near(out[(i * heads + h) * d + c], (float)expected[c],
                                  type == OTO_F32    ? 2e-5f
                                  : type == OTO_BF16 ? 0.03f
                                                     : 0.06f,
@@ -514,21 +533,22 @@ static void check_step8(oto_pool *pool, int lanes, int keys, float shift)
     const size_t n_out = (size_t)lanes * WIDTH;
     float *qkv = noise((size_t)OTO_MAX(keys, lanes) * 3 * WIDTH, 2), *first = NULL;
     oto_attn_lane *lane = calloc((size_t)lanes, sizeof *lane);
-    void *kv8 = aligned_alloc(64, HEADS * oto_kv8_bytes(keys));
+    void *kv8 = aligned_alloc(64, HEADS * oto_kv8_bytes(keys, OTO_HEAD));
 
     assert_true(lane && kv8);
-    assert_int_equal(oto_kv8_bytes(keys) % 64, 0);
+    assert_int_equal(oto_kv8_bytes(keys, OTO_HEAD) % 64, 0);
     for (int t = 0; t < keys; t++)
         for (int c = 0; c < WIDTH; c++)
             qkv[(size_t)t * 3 * WIDTH + WIDTH + (size_t)c] += shift * (float)(c % 3);
     for (int l = 0; l < lanes; l++)
-        lane[l] = (oto_attn_lane){{OTO_I8, kv8, NULL, oto_kv8_bytes(keys)}, NULL, keys};
+        lane[l] = (oto_attn_lane){{OTO_I8, kv8, NULL, oto_kv8_bytes(keys, OTO_HEAD)}, NULL, keys};
     for (int pass = 0; oto_cpu_table_at(pass) != NULL; pass++) {
         float *out = guarded(n_out);
         double expected[OTO_HEAD];
 
         use(oto_cpu_table_at(pass));
-        oto_kv8_pack(pool, qkv + WIDTH, qkv + 2 * WIDTH, 3 * WIDTH, keys, keys, HEADS, kv8);
+        oto_kv8_pack(pool, qkv + WIDTH, qkv + 2 * WIDTH, 3 * WIDTH, keys, keys, HEADS, OTO_HEAD,
+                     kv8);
         oto_attention_step(pool, qkv, 3 * WIDTH, lanes, lane, 0, HEADS, 0.125f, out, WIDTH);
         for (int l = 0; l < lanes; l++)
             for (int h = 0; h < HEADS; h++) {
@@ -576,8 +596,8 @@ static void test_thin_keys_weigh_as_many(void **state)
     float *q = noise(LANES * OTO_HEAD, 2), *k = noise(KEYS * OTO_HEAD, 2);
     float *v = noise(KEYS * OTO_HEAD, 2), *all_k = calloc(ALL, OTO_HEAD * sizeof(float));
     float *all_v = calloc(ALL, OTO_HEAD * sizeof(float));
-    void *thin = aligned_alloc(64, oto_kv8_bytes(KEYS)),
-         *all = aligned_alloc(64, oto_kv8_bytes(ALL));
+    void *thin = aligned_alloc(64, oto_kv8_bytes(KEYS, OTO_HEAD)),
+         *all = aligned_alloc(64, oto_kv8_bytes(ALL, OTO_HEAD));
     oto_attn_lane few[LANES], many[LANES];
     oto_pool *pool = pool_of(1);
 
@@ -596,13 +616,14 @@ static void test_thin_keys_weigh_as_many(void **state)
         float a[LANES * OTO_HEAD], b[LANES * OTO_HEAD];
 
         use(oto_cpu_table_at(pass));
-        oto_kv8_pack(pool, k, v, OTO_HEAD, KEYS, DENSE, 1, thin);
-        oto_kv8_pack(pool, all_k, all_v, OTO_HEAD, ALL, ALL, 1, all);
+        oto_kv8_pack(pool, k, v, OTO_HEAD, KEYS, DENSE, 1, OTO_HEAD, thin);
+        oto_kv8_pack(pool, all_k, all_v, OTO_HEAD, ALL, ALL, 1, OTO_HEAD, all);
         oto_attention_step(pool, q, OTO_HEAD, LANES, few, 0, 1, 0.125f, a, OTO_HEAD);
         oto_attention_step(pool, q, OTO_HEAD, LANES, many, 0, 1, 0.125f, b, OTO_HEAD);
         for (int i = 0; i < LANES * OTO_HEAD; i++)
             near(a[i], b[i], 0.01f, 0); /* the keys' means differ: other roundings */
-        oto_kv8_attend_rows(pool, 0, thin, KEYS, 1, q, OTO_HEAD, LANES, 0.125f, b, OTO_HEAD);
+        oto_kv8_attend_rows(pool, 0, thin, KEYS, 1, OTO_HEAD, q, OTO_HEAD, LANES, 0.125f, b,
+                            OTO_HEAD);
         for (int i = 0; i < LANES * OTO_HEAD; i++)
             near(a[i], b[i], 0.02f, 0);
     }
@@ -621,12 +642,12 @@ static void test_keys_in_8_bits_come_back(void **state)
     enum { KEYS = 37, WIDTH = 2 * OTO_HEAD };
     oto_pool *pool = pool_of(1);
     float *k = noise((size_t)KEYS * WIDTH, 3), out[KEYS * OTO_HEAD];
-    void *kv8 = aligned_alloc(64, 2 * oto_kv8_bytes(KEYS));
+    void *kv8 = aligned_alloc(64, 2 * oto_kv8_bytes(KEYS, OTO_HEAD));
 
     (void)state;
     assert_non_null(kv8);
-    oto_kv8_pack(pool, k, k, WIDTH, KEYS, KEYS, 2, kv8);
-    oto_kv8_keys((char *)kv8 + oto_kv8_bytes(KEYS), KEYS, KEYS, out);
+    oto_kv8_pack(pool, k, k, WIDTH, KEYS, KEYS, 2, OTO_HEAD, kv8);
+    oto_kv8_keys((char *)kv8 + oto_kv8_bytes(KEYS, OTO_HEAD), KEYS, KEYS, out);
     for (int c = 0; c < OTO_HEAD; c++) {
         float mean = 0;
 
@@ -666,22 +687,25 @@ static size_t compute_all(oto_pool *pool, bool bf16, float *out)
     memcpy(at, qkv, (size_t)M * K * sizeof *at);
     oto_softmax(pool, at, K, M, K);
     at += M * K;
-    oto_attention_full(pool, qkv, KEYS, HEADS, OTO_F32, 0.125f, at);
+    attention(pool, qkv, KEYS, HEADS, OTO_HEAD, OTO_F32, at);
+    at += KEYS * WIDTH;
+    attention(pool, qkv, KEYS, HEADS / 2, OTO_HEAD_MAX, OTO_F32, at);
     at += KEYS * WIDTH;
     if (bf16) {
-        oto_attention_full(pool, qkv, KEYS, HEADS, OTO_BF16, 0.125f, at);
+        attention(pool, qkv, KEYS, HEADS, OTO_HEAD, OTO_BF16, at);
         at += KEYS * WIDTH;
     }
 
-    void *kv8 = aligned_alloc(64, HEADS * oto_kv8_bytes(KEYS));
+    void *kv8 = aligned_alloc(64, HEADS * oto_kv8_bytes(KEYS, OTO_HEAD));
     float *k = noise((size_t)KEYS * WIDTH, 1), *v = noise((size_t)KEYS * WIDTH, 1);
     assert_non_null(kv8);
-    oto_kv8_pack(pool, qkv + WIDTH, qkv + 2 * WIDTH, 3 * WIDTH, KEYS, 96, HEADS, kv8);
-    oto_kv8_attend(pool, kv8, KEYS, HEADS, qkv, 3 * WIDTH, KEYS, 0.125f, at, WIDTH);
+    oto_kv8_pack(pool, qkv + WIDTH, qkv + 2 * WIDTH, 3 * WIDTH, KEYS, 96, HEADS, OTO_HEAD, kv8);
+    oto_kv8_attend(pool, kv8, KEYS, HEADS, OTO_HEAD, qkv, 3 * WIDTH, KEYS, 0.125f, at, WIDTH);
     at += KEYS * WIDTH;
     for (int type = OTO_F32; type <= OTO_I8; type++) {
         oto_attn_lane lanes[M];
-        const size_t head = type == OTO_I8 ? oto_kv8_bytes(KEYS) : (size_t)KEYS * OTO_HEAD;
+        const size_t head =
+            type == OTO_I8 ? oto_kv8_bytes(KEYS, OTO_HEAD) : (size_t)KEYS * OTO_HEAD;
 
         if (type != OTO_I8) {
             oto_kv_store(type, qkv + WIDTH, 3 * WIDTH, KEYS, HEADS, k, head, 0);

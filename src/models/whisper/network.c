@@ -119,7 +119,7 @@ static oto_whisper_state counts_of(const oto_whisper *m, int max_windows, int ma
         .max_rows = OTO_MAX(FRAMES, max_lanes), /* what the encoder needs serves the decoder */
         .max_wanted = OTO_MAX(max_lanes, 2 * max_windows),
         .elem = m->kv_type == OTO_BF16 ? 2 : 4,
-        .cross_head = m->dims.compute == OTO_COMPUTE_I8 ? oto_kv8_bytes(FRAMES) : 0,
+        .cross_head = m->dims.compute == OTO_COMPUTE_I8 ? oto_kv8_bytes(FRAMES, HEAD) : 0,
     };
 }
 
@@ -268,7 +268,7 @@ static char *pack_kv8(oto_whisper_state *s, int layer, int window, const float *
 {
     char *kv8 = cross_at(s, layer, window, 0);
     oto_kv8_pack(s->pool, k, k + s->m->dims.width, ld, s->frames[window], s->heard[window],
-                 s->m->dims.n_heads, kv8);
+                 s->m->dims.n_heads, HEAD, kv8);
     return kv8;
 }
 
@@ -315,8 +315,8 @@ static void carry_task(void *arg, int task, int thread)
     const whisper_norm *last = c->next ? &c->next->ln1 : &s->m->enc_ln;
     if (c->layer != NULL) {
         const whisper_layer *l = c->layer;
-        oto_kv8_attend_rows(s->pool, thread, c->kv8, c->frames, s->m->dims.n_heads, qkv, 3 * width,
-                            n, SCALE, h, width);
+        oto_kv8_attend_rows(s->pool, thread, c->kv8, c->frames, s->m->dims.n_heads, HEAD, qkv,
+                            3 * width, n, SCALE, h, width);
         linear_rows(s, thread, &l->out, h, n, OTO_ACT_NONE, x, x);
         oto_layer_norm_rows(x, width, l->ln3.g, l->ln3.b, EPS, n, (int)width, h, width);
         linear_rows(s, thread, &l->fc1, h, n, OTO_ACT_GELU, NULL, inside);
@@ -352,11 +352,23 @@ static void attend(oto_whisper_state *s, int window)
     const int frames = s->frames[window];
     if (s->cross_head > 0) {
         const char *kv8 = pack_kv8(s, 0, window, s->big + width, 3 * width);
-        oto_kv8_attend(s->pool, kv8, frames, m->dims.n_heads, s->big, 3 * width, frames, SCALE,
-                       s->h, width);
+        oto_kv8_attend(s->pool, kv8, frames, m->dims.n_heads, HEAD, s->big, 3 * width, frames,
+                       SCALE, s->h, width);
     } else {
-        oto_attention_full(s->pool, s->big, frames, m->dims.n_heads,
-                           m->dims.compute == OTO_COMPUTE_BF16 ? OTO_BF16 : OTO_F32, SCALE, s->h);
+        const oto_dtype type = m->dims.compute == OTO_COMPUTE_BF16 ? OTO_BF16 : OTO_F32;
+        oto_attention_run(s->pool, &(oto_attention){.q = s->big,
+                                                    .k = s->big + width,
+                                                    .v = s->big + 2 * width,
+                                                    .ldq = 3 * width,
+                                                    .ldkv = 3 * width,
+                                                    .m = frames,
+                                                    .t = frames,
+                                                    .n_heads = m->dims.n_heads,
+                                                    .d = HEAD,
+                                                    .type = type,
+                                                    .scale = SCALE,
+                                                    .out = s->h,
+                                                    .ldo = width});
     }
 }
 
@@ -543,7 +555,7 @@ static oto_kv cross_kv(const oto_whisper_state *s, int layer, int window)
     if (s->cross_head > 0)
         return (oto_kv){.type = OTO_I8,
                         .k = cross_at(s, layer, window, 0),
-                        .head_stride = oto_kv8_bytes(s->frames[window])};
+                        .head_stride = oto_kv8_bytes(s->frames[window], HEAD)};
     return (oto_kv){.type = s->m->kv_type,
                     .k = cross_at(s, layer, window, 0),
                     .v = cross_at(s, layer, window, 1),
@@ -614,7 +626,7 @@ static void head_keys(const oto_whisper_state *s, int layer, int window, int hea
     const char *k = cross + (size_t)head * FRAMES * HEAD * s->elem;
     const size_t elems = (size_t)n * HEAD;
     if (s->cross_head > 0)
-        oto_kv8_keys(cross + (size_t)head * oto_kv8_bytes(frames), frames, n, keys);
+        oto_kv8_keys(cross + (size_t)head * oto_kv8_bytes(frames, HEAD), frames, n, keys);
     else
         for (size_t i = 0; i < elems; i++)
             keys[i] = s->elem == 2 ? bf16_at(k, i) : ((const float *)k)[i];
