@@ -141,7 +141,7 @@ static void full_task(void *arg, int task, int thread)
                                 p + f->ld_p * (size_t)i);
     size_t panel = f->v_bytes / (size_t)panels;
     for (int n = 0; n < panels; n += f->mm->np)
-        f->mm->tile(m, f->mm->np, f->t_pad / f->group, p, f->ld_p,
+        f->mm->tile(m, OTO_MIN(f->mm->np, panels - n), f->t_pad / f->group, p, f->ld_p,
                     slot + f->k_bytes + panel * (size_t)n, panel, c + n * OTO_PANEL, d);
     for (int i = 0; i < m; i++)
         f->impl->scale(c + (size_t)i * d, a->d, 1 / sum[i],

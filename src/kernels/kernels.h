@@ -144,7 +144,7 @@ typedef struct {
     const float *q, *k, *v;
     size_t ldq, ldkv;
     int m, t, n_heads;
-    int d; /* of a head: 64 or 128 */
+    int d; /* of a head: a multiple of 16, up to 128 */
     oto_dtype type;
     float scale;
     float *out;

@@ -11,7 +11,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static const oto_family *const families[] = {&oto_family_whisper, &oto_family_fsmn_vad};
+static const oto_family *const families[] = {&oto_family_whisper, &oto_family_paraformer,
+                                             &oto_family_fsmn_vad};
 
 static const struct {
     const char *name;

@@ -46,6 +46,24 @@ oto_slice oto_tokens_bytes(const oto_tokens *t, int32_t id);
 int oto_tokens_encode(const oto_tokens *t, const char *text, int32_t *ids, int *n,
                       oto_err *e) OTO_CHECK;
 
+/* ---- pieces (pieces.c): vocabularies that are a list of pieces of text ---- */
+
+/* A recognised piece and when it was spoken. */
+typedef struct {
+    oto_slice text; /* borrowed */
+    int64_t start_ms, end_ms;
+    float probability;
+} oto_timed_piece;
+/* Pieces of Paraformer's vocabulary → words: "hel@@" goes on in the next piece; words of letters
+ * have a space between them, Chinese characters none; letters that stand alone are one abbreviation
+ * ("a" "p" "p" → "APP"). As FunASR's sentence_postprocess. words[] lives in `a`, each text with the
+ * space before it; their texts one after the other are the whole. */
+int oto_pieces_join(const oto_timed_piece *p, int n, oto_arena *a, oto_word **words, int *n_words,
+                    oto_err *e) OTO_CHECK;
+/* The same for SentencePiece: "▁" is a space; letters go on the word before. */
+int oto_pieces_join_sp(const oto_timed_piece *p, int n, oto_arena *a, oto_word **words,
+                       int *n_words, oto_err *e) OTO_CHECK;
+
 /* Whisper's languages: code ↔ index 0 … 99 (index = language token − first language token) and
  * English names. */
 int oto_language_index(const char *code_or_name); /* "zh", "zh-CN", "Chinese" → index, -1 unknown */

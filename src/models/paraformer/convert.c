@@ -1,0 +1,410 @@
+/* From FunASR's GGUF (runtime/llama.cpp, export_paraformer_gguf.py) to the packed form, and binding
+ * that. Sizes come from the tensors: the exporter writes some of its keys as constants. */
+#include "models/paraformer/paraformer.h"
+
+#include <string.h>
+
+#define NAME_SIZE 128
+
+static bool is_architecture(const oto_weights *w, const char *name)
+{
+    oto_slice s;
+
+    return oto_weights_str(w, "general.architecture", &s) && s.n == strlen(name) &&
+           memcmp(s.p, name, s.n) == 0;
+}
+
+bool pf_matches(const oto_weights *src)
+{
+    return is_architecture(src, "paraformer") ||
+           (oto_weights_find(src, "predictor.cif_output.weight") != NULL &&
+            oto_weights_find(src, "decoder.decoders3.0.norm1.weight") != NULL);
+}
+
+/* ---- packing ---- */
+
+typedef struct {
+    const oto_weights *src;
+    oto_gguf_writer *dst;
+    oto_arena *a;
+    oto_err *e;
+    paraformer m;
+} packer;
+
+static int count_layers(const oto_weights *src, const char *pattern)
+{
+    char name[NAME_SIZE];
+    int n = 0;
+
+    do
+        snprintf(name, sizeof name, pattern, n++);
+    while (n <= 1000 && oto_weights_find(src, name) != NULL);
+    return n - 1;
+}
+
+static int find_size(packer *p, const char *name, int64_t least, int64_t most, bool rows, int *out)
+{
+    const oto_tensor *t = oto_weights_find(p->src, name);
+    int64_t n;
+
+    if (t == NULL)
+        return oto_fail(p->e, OTO_E_INPUT, "%s: tensor %s is missing", oto_weights_path(p->src),
+                        name);
+    n = rows ? oto_tensor_rows(t) : oto_tensor_row_len(t);
+    if (n < least || n > most)
+        return oto_fail(p->e, OTO_E_INPUT, "%s: tensor %s is %lld x %lld", oto_weights_path(p->src),
+                        name, (long long)oto_tensor_rows(t), (long long)oto_tensor_row_len(t));
+    *out = (int)n;
+    return 0;
+}
+
+static int find_sizes(packer *p)
+{
+    paraformer *m = &p->m;
+    int64_t heads = 4, taps = PF_TAPS;
+    int rc;
+
+    if ((rc = find_size(p, "encoder.encoders0.0.feed_forward.w_1.weight", 16, 1 << 14, true,
+                        &m->ffn)) != 0 ||
+        (rc = find_size(p, "decoder.decoders.0.feed_forward.w_1.weight", 16, 1 << 14, true,
+                        &m->dec_ffn)) != 0 ||
+        (rc = find_size(p, "decoder.output_layer.weight", 4, 1 << 20, true, &m->n_vocab)) != 0)
+        return rc;
+    m->n_enc = 1 + count_layers(p->src, "encoder.encoders.%d.norm1.weight");
+    m->n_dec = count_layers(p->src, "decoder.decoders.%d.norm1.weight");
+    if (m->n_enc > PF_MAX_ENC || m->n_dec > PF_MAX_DEC)
+        return oto_fail(p->e, OTO_E_INPUT, "%s: %d and %d layers are too many",
+                        oto_weights_path(p->src), m->n_enc, m->n_dec);
+    oto_weights_int(p->src, "pf.enc.attention_heads", &heads);
+    oto_weights_int(p->src, "pf.enc.kernel_size", &taps);
+    if ((heads != 4 && heads != 8) || taps != PF_TAPS)
+        return oto_fail(p->e, OTO_E_UNSUPPORTED,
+                        "%s: %lld heads and filters of %lld are not Paraformer's",
+                        oto_weights_path(p->src), (long long)heads, (long long)taps);
+    m->heads = (int)heads;
+    return 0;
+}
+
+/* [512][512][3] of the checkpoint: each row becomes [tap][channel]. */
+typedef struct {
+    const oto_tensor *t;
+    float *row;
+} conv_rows;
+
+static void conv_row(void *arg, int r, float *out)
+{
+    const conv_rows *c = arg;
+
+    oto_tensor_row_f32(c->t, r, c->row);
+    for (int i = 0; i < PF_D; i++)
+        for (int j = 0; j < 3; j++)
+            out[j * PF_D + i] = c->row[i * 3 + j];
+}
+
+static int pack_predictor(packer *p)
+{
+    conv_rows c = {.t = oto_weights_find(p->src, "predictor.cif_conv1d.weight")};
+    float out[PF_D + 1];
+    const oto_tensor *w = oto_weights_find(p->src, "predictor.cif_output.weight");
+    const oto_tensor *b = oto_weights_find(p->src, "predictor.cif_output.bias");
+    int rc;
+
+    if (c.t == NULL || oto_tensor_rows(c.t) != PF_D || oto_tensor_row_len(c.t) != 3 * PF_D)
+        return oto_fail(p->e, OTO_E_UNSUPPORTED,
+                        "%s: predictor.cif_conv1d.weight is not of %d x %d x 3",
+                        oto_weights_path(p->src), PF_D, PF_D);
+    if (w == NULL || b == NULL || oto_tensor_rows(w) * oto_tensor_row_len(w) != PF_D ||
+        oto_tensor_rows(w) != 1 || oto_tensor_rows(b) * oto_tensor_row_len(b) != 1)
+        return oto_fail(p->e, OTO_E_INPUT, "%s: predictor.cif_output is missing or of another size",
+                        oto_weights_path(p->src));
+    if ((rc = oto_arena_get(p->a, 3 * PF_D, sizeof *c.row, &c.row, p->e)) != 0 ||
+        (rc = oto_put_matrix(p->dst, "predictor.cif_conv1d.weight", OTO_F32, PF_D, 3 * PF_D,
+                             conv_row, &c, p->a, p->e)) != 0 ||
+        (rc = oto_vector_pack(p->src, p->dst, "predictor.cif_conv1d.bias", PF_D, p->a, p->e)) != 0)
+        return rc;
+    oto_tensor_row_f32(w, 0, out);
+    oto_tensor_row_f32(b, 0, out + PF_D);
+    return oto_put_vector(p->dst, "predictor.cif_output", out, PF_D + 1, p->a, p->e);
+}
+
+static int pack_feed_forward(packer *p, const char *prefix)
+{
+    const paraformer *m = &p->m;
+    char n[NAME_SIZE];
+    int rc;
+
+    snprintf(n, sizeof n, "%s.norm1", prefix);
+    if ((rc = oto_norm_pack(p->src, p->dst, n, PF_D, p->a, p->e)) != 0)
+        return rc;
+    snprintf(n, sizeof n, "%s.feed_forward.w_1", prefix);
+    rc = oto_dense_pack(p->src, p->dst, n, m->sanm.type, m->dec_ffn, PF_D, true, p->a, p->e);
+    if (rc != 0)
+        return rc;
+    snprintf(n, sizeof n, "%s.feed_forward.norm", prefix);
+    if ((rc = oto_norm_pack(p->src, p->dst, n, m->dec_ffn, p->a, p->e)) != 0)
+        return rc;
+    snprintf(n, sizeof n, "%s.feed_forward.w_2", prefix);
+    return oto_dense_pack(p->src, p->dst, n, m->sanm.type, PF_D, m->dec_ffn, false, p->a, p->e);
+}
+
+static int pack_decoder_layer(packer *p, int i)
+{
+    static const struct {
+        const char *name;
+        int n;
+    } dense[] = {{"linear_q", PF_D}, {"linear_k_v", 2 * PF_D}, {"linear_out", PF_D}};
+    char prefix[64], n[NAME_SIZE];
+    int rc;
+
+    snprintf(prefix, sizeof prefix, "decoder.decoders.%d", i);
+    rc = pack_feed_forward(p, prefix);
+    for (int j = 2; j <= 3 && rc == 0; j++) {
+        snprintf(n, sizeof n, "%s.norm%d", prefix, j);
+        rc = oto_norm_pack(p->src, p->dst, n, PF_D, p->a, p->e);
+    }
+    for (size_t j = 0; j < OTO_COUNT(dense) && rc == 0; j++) {
+        snprintf(n, sizeof n, "%s.src_attn.%s", prefix, dense[j].name);
+        rc = oto_dense_pack(p->src, p->dst, n, p->m.sanm.type, dense[j].n, PF_D, true, p->a, p->e);
+    }
+    if (rc != 0)
+        return rc;
+    snprintf(n, sizeof n, "%s.self_attn.fsmn_block.weight", prefix);
+    return oto_taps_pack(p->src, p->dst, n, PF_TAPS, PF_D, p->a, p->e);
+}
+
+static int pack_encoder(packer *p)
+{
+    int rc = oto_sanm_pack(p->src, p->dst, "encoder.encoders0.0", &p->m.sanm, PF_IN, p->a, p->e);
+
+    for (int i = 0; i < p->m.n_enc - 1 && rc == 0; i++) {
+        char prefix[64];
+
+        snprintf(prefix, sizeof prefix, "encoder.encoders.%d", i);
+        rc = oto_sanm_pack(p->src, p->dst, prefix, &p->m.sanm, PF_D, p->a, p->e);
+    }
+    return rc == 0 ? oto_norm_pack(p->src, p->dst, "encoder.after_norm", PF_D, p->a, p->e) : rc;
+}
+
+static int pack_decoder(packer *p)
+{
+    int rc = 0;
+
+    for (int i = 0; i < p->m.n_dec && rc == 0; i++)
+        rc = pack_decoder_layer(p, i);
+    if (rc == 0)
+        rc = pack_feed_forward(p, "decoder.decoders3.0");
+    if (rc == 0)
+        rc = oto_norm_pack(p->src, p->dst, "decoder.after_norm", PF_D, p->a, p->e);
+    return rc == 0 ? oto_dense_pack(p->src, p->dst, "decoder.output_layer", p->m.sanm.type,
+                                    p->m.n_vocab, PF_D, true, p->a, p->e)
+                   : rc;
+}
+
+static int put_keys(packer *p)
+{
+    double tail = 0.45;
+    int rc;
+
+    oto_weights_f32(p->src, "pf.predictor.tail_threshold", &tail);
+    if (!(tail >= 0 && tail < 1))
+        return oto_fail(p->e, OTO_E_INPUT, "%s: pf.predictor.tail_threshold is %g",
+                        oto_weights_path(p->src), tail);
+    if ((rc = oto_gguf_put_int(p->dst, "paraformer.heads", p->m.heads, p->e)) != 0 ||
+        (rc = oto_gguf_put_int(p->dst, "paraformer.ffn", p->m.ffn, p->e)) != 0 ||
+        (rc = oto_gguf_put_int(p->dst, "paraformer.decoder_ffn", p->m.dec_ffn, p->e)) != 0 ||
+        (rc = oto_gguf_put_int(p->dst, "paraformer.encoder_layers", p->m.n_enc, p->e)) != 0 ||
+        (rc = oto_gguf_put_int(p->dst, "paraformer.decoder_layers", p->m.n_dec, p->e)) != 0 ||
+        (rc = oto_gguf_put_int(p->dst, "paraformer.vocabulary", p->m.n_vocab, p->e)) != 0)
+        return rc;
+    return oto_gguf_put_f32(p->dst, "paraformer.tail", (float)tail, p->e);
+}
+
+int pf_pack(const oto_weights *src, oto_compute compute, oto_gguf_writer *dst, oto_arena *a,
+            oto_err *e)
+{
+    packer p = {.src = src, .dst = dst, .a = a, .e = e};
+    int rc = find_sizes(&p);
+
+    p.m.sanm = (oto_sanm_dims){.in = PF_IN,
+                               .d = PF_D,
+                               .heads = p.m.heads,
+                               .ffn = p.m.ffn,
+                               .n_taps = PF_TAPS,
+                               .type = oto_dense_type(compute)};
+    if (rc != 0 || (rc = put_keys(&p)) != 0 ||
+        (rc = oto_pieces_pack(src, dst, "pf.vocab", p.m.n_vocab, a, e)) != 0 ||
+        (rc = oto_vector_pack(src, dst, "cmvn.shift", PF_IN, a, e)) != 0 ||
+        (rc = oto_vector_pack(src, dst, "cmvn.scale", PF_IN, a, e)) != 0 ||
+        (rc = pack_encoder(&p)) != 0 || (rc = pack_predictor(&p)) != 0)
+        return rc;
+    return pack_decoder(&p);
+}
+
+/* ---- binding ---- */
+
+static int bind_feed_forward(const oto_weights *w, const paraformer *m, const char *prefix,
+                             pf_decoder_layer *l, oto_err *e)
+{
+    const oto_dtype type = m->sanm.type;
+    char n[NAME_SIZE];
+    int rc;
+
+    snprintf(n, sizeof n, "%s.norm1", prefix);
+    if ((rc = oto_norm_bind(w, n, PF_D, m->sanm.eps, &l->norm1, e)) != 0)
+        return rc;
+    snprintf(n, sizeof n, "%s.feed_forward.w_1", prefix);
+    if ((rc = oto_dense_bind(w, n, type, m->dec_ffn, PF_D, true, &l->w1, e)) != 0)
+        return rc;
+    snprintf(n, sizeof n, "%s.feed_forward.norm", prefix);
+    if ((rc = oto_norm_bind(w, n, m->dec_ffn, m->sanm.eps, &l->inner, e)) != 0)
+        return rc;
+    snprintf(n, sizeof n, "%s.feed_forward.w_2", prefix);
+    return oto_dense_bind(w, n, type, PF_D, m->dec_ffn, false, &l->w2, e);
+}
+
+static int bind_decoder_layer(const oto_weights *w, const paraformer *m, int i, pf_decoder_layer *l,
+                              oto_err *e)
+{
+    const oto_dtype type = m->sanm.type;
+    char prefix[64], n[NAME_SIZE];
+    int rc;
+
+    snprintf(prefix, sizeof prefix, "decoder.decoders.%d", i);
+    if ((rc = bind_feed_forward(w, m, prefix, l, e)) != 0)
+        return rc;
+    snprintf(n, sizeof n, "%s.norm2", prefix);
+    if ((rc = oto_norm_bind(w, n, PF_D, m->sanm.eps, &l->norm2, e)) != 0)
+        return rc;
+    snprintf(n, sizeof n, "%s.norm3", prefix);
+    if ((rc = oto_norm_bind(w, n, PF_D, m->sanm.eps, &l->norm3, e)) != 0)
+        return rc;
+    snprintf(n, sizeof n, "%s.src_attn.linear_q", prefix);
+    if ((rc = oto_dense_bind(w, n, type, PF_D, PF_D, true, &l->q, e)) != 0)
+        return rc;
+    snprintf(n, sizeof n, "%s.src_attn.linear_k_v", prefix);
+    if ((rc = oto_dense_bind(w, n, type, 2 * PF_D, PF_D, true, &l->kv, e)) != 0)
+        return rc;
+    snprintf(n, sizeof n, "%s.src_attn.linear_out", prefix);
+    if ((rc = oto_dense_bind(w, n, type, PF_D, PF_D, true, &l->out, e)) != 0)
+        return rc;
+    snprintf(n, sizeof n, "%s.self_attn.fsmn_block.weight", prefix);
+    return oto_get_vector(w, n, (int64_t)PF_TAPS * PF_D, &l->taps, e);
+}
+
+static int get_keys(const oto_weights *w, paraformer *m, oto_err *e)
+{
+    int64_t heads, ffn, dec_ffn, enc, dec, vocab;
+    double tail;
+    int rc;
+
+    if ((rc = oto_get_int(w, "paraformer.heads", 4, 8, &heads, e)) != 0 ||
+        (rc = oto_get_int(w, "paraformer.ffn", 16, 1 << 14, &ffn, e)) != 0 ||
+        (rc = oto_get_int(w, "paraformer.decoder_ffn", 16, 1 << 14, &dec_ffn, e)) != 0 ||
+        (rc = oto_get_int(w, "paraformer.encoder_layers", 1, PF_MAX_ENC, &enc, e)) != 0 ||
+        (rc = oto_get_int(w, "paraformer.decoder_layers", 1, PF_MAX_DEC, &dec, e)) != 0 ||
+        (rc = oto_get_int(w, "paraformer.vocabulary", 4, 1 << 20, &vocab, e)) != 0)
+        return rc;
+    if ((heads != 4 && heads != 8) || !oto_weights_f32(w, "paraformer.tail", &tail) ||
+        !(tail >= 0 && tail < 1))
+        return oto_fail(e, OTO_E_INPUT, "%s: paraformer.heads or paraformer.tail is not lawful",
+                        oto_weights_path(w));
+    m->heads = (int)heads;
+    m->ffn = (int)ffn;
+    m->dec_ffn = (int)dec_ffn;
+    m->n_enc = (int)enc;
+    m->n_dec = (int)dec;
+    m->n_vocab = (int)vocab;
+    m->tail = (float)tail;
+    return 0;
+}
+
+static int bind_encoder(const oto_weights *w, paraformer *m, oto_err *e)
+{
+    int rc;
+
+    if ((rc = oto_get_vector(w, "cmvn.shift", PF_IN, &m->shift, e)) != 0 ||
+        (rc = oto_get_vector(w, "cmvn.scale", PF_IN, &m->scale, e)) != 0 ||
+        (rc = oto_arena_get(m->a, (size_t)m->n_enc, sizeof *m->enc, &m->enc, e)) != 0 ||
+        (rc = oto_sanm_bind(w, "encoder.encoders0.0", &m->sanm, PF_IN, &m->enc[0], e)) != 0)
+        return rc;
+    for (int i = 1; i < m->n_enc && rc == 0; i++) {
+        char prefix[64];
+
+        snprintf(prefix, sizeof prefix, "encoder.encoders.%d", i - 1);
+        rc = oto_sanm_bind(w, prefix, &m->sanm, PF_D, &m->enc[i], e);
+    }
+    return rc == 0 ? oto_norm_bind(w, "encoder.after_norm", PF_D, m->sanm.eps, &m->enc_norm, e)
+                   : rc;
+}
+
+static int bind_decoder(const oto_weights *w, paraformer *m, oto_err *e)
+{
+    int rc = oto_arena_get(m->a, (size_t)m->n_dec + 1, sizeof *m->dec, &m->dec, e);
+
+    for (int i = 0; i < m->n_dec && rc == 0; i++)
+        rc = bind_decoder_layer(w, m, i, &m->dec[i], e);
+    if (rc != 0 ||
+        (rc = bind_feed_forward(w, m, "decoder.decoders3.0", &m->dec[m->n_dec], e)) != 0 ||
+        (rc = oto_norm_bind(w, "decoder.after_norm", PF_D, m->sanm.eps, &m->dec_norm, e)) != 0)
+        return rc;
+    return oto_dense_bind(w, "decoder.output_layer", m->sanm.type, m->n_vocab, PF_D, true, &m->out,
+                          e);
+}
+
+static int bind(const oto_weights *w, paraformer *m, oto_err *e)
+{
+    int rc;
+
+    if ((rc = bind_encoder(w, m, e)) != 0 ||
+        (rc = oto_dense_bind(w, "predictor.cif_conv1d", OTO_F32, PF_D, 3 * PF_D, true, &m->cif_conv,
+                             e)) != 0 ||
+        (rc = oto_get_vector(w, "predictor.cif_output", PF_D + 1, &m->cif_out, e)) != 0)
+        return rc;
+    m->cif_bias = m->cif_out[PF_D];
+    return bind_decoder(w, m, e);
+}
+
+void pf_close(void *impl)
+{
+    oto_arena_free(((paraformer *)impl)->a);
+}
+
+int pf_open(const oto_weights *w, oto_compute compute, void **impl, oto_model_info *info,
+            oto_err *e)
+{
+    oto_arena *a;
+    paraformer *m;
+    int rc = oto_arena_new("paraformer model", (size_t)32 << 20, &a, e);
+
+    if (rc != 0)
+        return rc;
+    m = oto_arena_calloc(a, 1, sizeof *m);
+    if (m == NULL) {
+        oto_arena_free(a);
+        return oto_fail(e, OTO_E_LIMIT, "%s: out of memory", oto_weights_path(w));
+    }
+    m->a = a;
+    rc = get_keys(w, m, e);
+    m->sanm = (oto_sanm_dims){.in = PF_IN,
+                              .d = PF_D,
+                              .heads = m->heads,
+                              .ffn = m->ffn,
+                              .n_taps = PF_TAPS,
+                              .left = PF_TAPS / 2,
+                              .eps = 1e-12f,
+                              .type = oto_dense_type(compute)};
+    if (rc != 0 || (rc = bind(w, m, e)) != 0 ||
+        (rc = oto_pieces_bind(w, m->n_vocab, a, &m->pieces, e)) != 0) {
+        pf_close(m);
+        return rc;
+    }
+    info->n_mels = OTO_FBANK_MELS;
+    info->n_vocab = m->n_vocab;
+    info->width = PF_D;
+    info->n_layers_enc = m->n_enc;
+    info->n_layers_dec = m->n_dec;
+    info->n_heads = m->heads;
+    info->multilingual = false;
+    *impl = m;
+    return 0;
+}

@@ -1,0 +1,149 @@
+/* paraformer: windows of sound to words with times, and the family's descriptor. */
+#include "models/paraformer/paraformer.h"
+
+#include <math.h>
+#include <string.h>
+
+#define MAX_TOKEN_MS 720 /* a longer one has silence before it (FunASR timestamp_tools) */
+
+typedef struct {
+    const paraformer *m;
+    oto_heard_rows heard;
+    pf_network net;
+    oto_asr_stats stats;
+} state;
+
+static size_t asr_bytes(const void *impl, int max_batch, int max_beam)
+{
+    (void)max_beam;
+    return sizeof(state) + oto_heard_bytes(max_batch) + pf_network_bytes(impl, max_batch) + 4096;
+}
+
+static int asr_new(const void *impl, int max_batch, int max_beam, oto_pool *pool, oto_arena *a,
+                   void **out, oto_err *e)
+{
+    const paraformer *m = impl;
+    state *s;
+    int rc = oto_arena_get(a, 1, sizeof *s, &s, e);
+
+    (void)max_beam;
+    if (rc != 0)
+        return rc;
+    *s = (state){.m = m};
+    if ((rc = oto_heard_new(m->shift, m->scale, max_batch, pool, a, &s->heard, e)) != 0 ||
+        (rc = pf_network_new(m, max_batch, pool, a, &s->net, e)) != 0)
+        return rc;
+    *out = s;
+    return 0;
+}
+
+/* ---- results ---- */
+
+/* A token ends where its weight is complete and begins where the one before ended; ids 0 to 2 are
+ * no text. */
+static int give(const state *s, int i, const oto_asr_window *w, oto_arena *job, oto_asr_result *out,
+                oto_err *e)
+{
+    const pf_network *n = &s->net;
+    const int from = i > 0 ? n->n_tokens[i - 1] : 0, count = n->n_tokens[i] - from;
+    const int64_t length = (int64_t)w->n / 16;
+    oto_timed_piece *pieces;
+    oto_word *words;
+    int32_t *ids;
+    float *log_prob;
+    int n_pieces = 0, n_words, rc;
+
+    if ((rc = oto_arena_get(job, (size_t)count, sizeof *pieces, &pieces, e)) != 0 ||
+        (rc = oto_arena_get(job, (size_t)count, sizeof *ids, &ids, e)) != 0 ||
+        (rc = oto_arena_get(job, (size_t)count, sizeof *log_prob, &log_prob, e)) != 0)
+        return rc;
+    for (int k = 0; k < count; k++) {
+        const int id = n->ids[from + k];
+        const int64_t end = OTO_MIN((int64_t)(n->fire[from + k] + 1) * OTO_LFR_MS, length);
+        const int64_t before = k > 0 ? (int64_t)(n->fire[from + k - 1] + 1) * OTO_LFR_MS : 0;
+
+        ids[k] = id;
+        log_prob[k] = n->log_prob[from + k];
+        if (id > 2)
+            pieces[n_pieces++] =
+                (oto_timed_piece){.text = s->m->pieces[id],
+                                  .start_ms = OTO_MIN(OTO_MAX(before, end - MAX_TOKEN_MS), end),
+                                  .end_ms = end,
+                                  .probability = expf(log_prob[k])};
+    }
+    if ((rc = oto_pieces_join(pieces, n_pieces, job, &words, &n_words, e)) != 0)
+        return rc;
+    *out = (oto_asr_result){.language = "zh", .language_probability = 1};
+    return oto_utterance_result(words, n_words, log_prob, count, ids, w, job, out, e);
+}
+
+/* ---- running ---- */
+
+static void load(state *s, int first, int n)
+{
+    float *to = s->net.sanm.in;
+
+    for (int i = first; i < first + n; i++) {
+        const size_t size = (size_t)s->heard.n_rows[i] * OTO_LFR_DIM;
+
+        memcpy(to, s->heard.rows + (size_t)i * OTO_LFR_ROWS * OTO_LFR_DIM, size * sizeof *to);
+        to += size;
+    }
+}
+
+static int run_group(state *s, int first, int n, const oto_asr_window *w, oto_arena *job,
+                     oto_asr_result *out, oto_err *e)
+{
+    oto_asr_stats *t = &s->stats;
+    oto_lap lap;
+    int rc = 0;
+
+    oto_lap_start(&lap);
+    load(s, first, n);
+    pf_encode(&s->net, n);
+    oto_lap_take(&lap, "encodes", &t->encoder_s, &t->encoder_core_s);
+    pf_decode(&s->net, n);
+    oto_lap_take(&lap, "decodes", &t->decoder_s, &t->decoder_core_s);
+    for (int i = 0; i < n && rc == 0; i++)
+        rc = give(s, i, &w[first + i], job, &out[first + i], e);
+    t->windows += n;
+    t->steps++;
+    t->lanes += n;
+    return rc;
+}
+
+static int asr_run(void *state_, const oto_asr_options *o, const oto_asr_window *w, int n,
+                   oto_arena *job, oto_asr_result *out, oto_err *e)
+{
+    state *s = state_;
+    oto_lap lap;
+    int rc = 0;
+
+    (void)o;
+    oto_lap_start(&lap);
+    oto_heard_run(&s->heard, w, n);
+    oto_lap_take(&lap, "hears", &s->stats.features_s, &s->stats.features_core_s);
+    for (int i = 0, got; i < n && rc == 0; i += got) {
+        got = oto_heard_group(&s->heard, i, n, 0, PF_ROWS, s->net.n_rows);
+        rc = run_group(s, i, got, w, job, out, e);
+    }
+    return rc;
+}
+
+static void asr_stats(const void *s, oto_asr_stats *out)
+{
+    *out = ((const state *)s)->stats;
+}
+
+const oto_family oto_family_paraformer = {
+    .name = "paraformer",
+    .task = OTO_TASK_ASR,
+    .matches = pf_matches,
+    .pack = pf_pack,
+    .open = pf_open,
+    .close = pf_close,
+    .asr_bytes = asr_bytes,
+    .asr_new = asr_new,
+    .asr_run = asr_run,
+    .asr_stats = asr_stats,
+};
