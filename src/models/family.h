@@ -49,7 +49,8 @@ typedef struct {
     void (*asr_stats)(const void *state, oto_asr_stats *out);
 } oto_family;
 
-extern const oto_family oto_family_whisper, oto_family_paraformer, oto_family_fsmn_vad;
+extern const oto_family oto_family_whisper, oto_family_paraformer, oto_family_sensevoice,
+    oto_family_fsmn_vad;
 
 struct oto_model {
     const oto_family *family;

@@ -16,6 +16,43 @@ static const char *name_of(char out[NAME_SIZE], const char *name, const char *su
     return out;
 }
 
+/* ---- what is in a file ---- */
+
+bool oto_is_architecture(const oto_weights *w, const char *name)
+{
+    oto_slice s;
+
+    return oto_weights_str(w, "general.architecture", &s) && s.n == strlen(name) &&
+           memcmp(s.p, name, s.n) == 0;
+}
+
+int oto_count_layers(const oto_weights *w, const char *pattern)
+{
+    const char *hash = strchr(pattern, '#');
+    char name[NAME_SIZE];
+    int n = -1;
+
+    do
+        snprintf(name, sizeof name, "%.*s%d%.40s", (int)OTO_MIN(hash - pattern, 40), pattern, ++n,
+                 hash + 1);
+    while (n < 1000 && oto_weights_find(w, name) != NULL);
+    return n;
+}
+
+int oto_count_rows(const oto_weights *w, const char *name, int64_t least, int64_t most, int *out,
+                   oto_err *e)
+{
+    const oto_tensor *t = oto_weights_find(w, name);
+
+    if (t == NULL)
+        return oto_fail(e, OTO_E_INPUT, "%s: tensor %s is missing", oto_weights_path(w), name);
+    if (oto_tensor_rows(t) < least || oto_tensor_rows(t) > most)
+        return oto_fail(e, OTO_E_INPUT, "%s: tensor %s is %lld x %lld", oto_weights_path(w), name,
+                        (long long)oto_tensor_rows(t), (long long)oto_tensor_row_len(t));
+    *out = (int)oto_tensor_rows(t);
+    return 0;
+}
+
 /* ---- packing ---- */
 
 static int find(const oto_weights *src, const char *name, const oto_tensor **out, oto_err *e)

@@ -26,6 +26,13 @@ typedef struct {
     float eps;
 } oto_norm;
 
+/* Of a file to pack: its "general.architecture"; the number of tensors named after this pattern,
+ * "#" counting from 0; the rows of a matrix, which must be within [least, most]. */
+bool oto_is_architecture(const oto_weights *w, const char *name);
+int oto_count_layers(const oto_weights *w, const char *pattern);
+int oto_count_rows(const oto_weights *w, const char *name, int64_t least, int64_t most, int *out,
+                   oto_err *e) OTO_CHECK;
+
 /* The type of matrices in a file of this precision. */
 oto_dtype oto_dense_type(oto_compute compute);
 int oto_dense_pack(const oto_weights *src, oto_gguf_writer *dst, const char *name, oto_dtype type,

@@ -30,11 +30,11 @@ void oto_model_close(oto_model *m);
 int oto_model_convert(const char *src, const char *dst, oto_compute compute, oto_err *e) OTO_CHECK;
 
 typedef struct {
-    const char *family; /* "whisper", "fsmn-vad" */
+    const char *family; /* "whisper", "paraformer", "sensevoice", "fsmn-vad" */
     oto_task task;
     oto_compute compute;
     int n_mels, n_vocab, width, n_layers_enc, n_layers_dec, n_heads;
-    bool multilingual;
+    bool multilingual, translates;
     size_t bytes; /* mapped */
 } oto_model_info;
 void oto_model_info_get(const oto_model *m, oto_model_info *out);

@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 static const oto_family *const families[] = {&oto_family_whisper, &oto_family_paraformer,
-                                             &oto_family_fsmn_vad};
+                                             &oto_family_sensevoice, &oto_family_fsmn_vad};
 
 static const struct {
     const char *name;

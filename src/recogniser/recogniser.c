@@ -397,6 +397,11 @@ static void stats_since(oto_engine *g, const oto_asr_stats *before, oto_asr_stat
 
 static int check_job(const oto_recogniser *r, const oto_job_options *o, oto_err *e)
 {
+    oto_model_info info;
+
+    oto_model_info_get(r->o.asr, &info);
+    if (o->asr.translate && !info.translates)
+        return oto_fail(e, OTO_E_USAGE, "this %s model cannot translate", info.family);
     if (o->max_window_ms < 5000 || o->max_window_ms > OTO_MAX_WINDOW_MS)
         return oto_fail(e, OTO_E_USAGE, "windows of %d ms: 5000 to %d", o->max_window_ms,
                         OTO_MAX_WINDOW_MS);

@@ -39,6 +39,10 @@ json_t *oto_segment_pack(const oto_segment *s)
     for (int i = 0; i < s->n_tokens; i++)
         json_array_append_new(tokens, json_integer(s->tokens[i]));
     json_object_set_new(j, "tokens", tokens);
+    if (s->emotion[0] != '\0')
+        json_object_set_new(j, "emotion", json_string(s->emotion));
+    if (s->event[0] != '\0')
+        json_object_set_new(j, "event", json_string(s->event));
     if (s->words == NULL)
         return j;
     words = json_array();
@@ -84,10 +88,16 @@ static float number_of(const json_t *j, const char *key)
     return (float)json_number_value(json_object_get(j, key));
 }
 
+static void copy_name(const json_t *j, const char *key, char *out, size_t n)
+{
+    const char *name = json_string_value(json_object_get(j, key));
+
+    snprintf(out, n, "%s", name != NULL ? name : "");
+}
+
 int oto_segment_unpack(const json_t *j, oto_arena *a, oto_segment *out, oto_err *e)
 {
     const json_t *tokens = json_object_get(j, "tokens"), *words = json_object_get(j, "words");
-    const char *language = json_string_value(json_object_get(j, "language"));
     int32_t *ids;
     int rc;
 
@@ -100,7 +110,9 @@ int oto_segment_unpack(const json_t *j, oto_arena *a, oto_segment *out, oto_err 
                          .no_speech_prob = number_of(j, "no_speech_prob")};
     if (!json_is_string(json_object_get(j, "text")))
         return oto_fail(e, OTO_E_INPUT, "segment: no text");
-    snprintf(out->language, sizeof out->language, "%s", language != NULL ? language : "");
+    copy_name(j, "language", out->language, sizeof out->language);
+    copy_name(j, "emotion", out->emotion, sizeof out->emotion);
+    copy_name(j, "event", out->event, sizeof out->event);
     if ((rc = oto_arena_get(a, json_array_size(tokens), sizeof *ids, &ids, e)) != 0)
         return rc;
     out->n_tokens = (int)json_array_size(tokens);

@@ -24,6 +24,7 @@ typedef struct {
     int64_t seek_ms; /* start of the window it was found in, in the recording */
     float temperature, avg_logprob, compression_ratio, no_speech_prob;
     char language[8];
+    char emotion[16], event[16]; /* of models that hear them, as they name them; else "" */
 } oto_segment;
 
 /* ---- tokens (tokens.c)

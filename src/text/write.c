@@ -309,6 +309,15 @@ static void put_words(FILE *f, const oto_segment *s, int64_t already)
     }
 }
 
+/* Left out when empty. */
+static void put_name(FILE *f, const char *key, const char *name)
+{
+    if (name[0] == '\0')
+        return;
+    fprintf(f, ",\"%s\":", key);
+    put_json_z(f, name);
+}
+
 static void segment_json(oto_writer *w, const oto_segment *s, oto_slice text)
 {
     FILE *f = w->segments;
@@ -331,6 +340,8 @@ static void segment_json(oto_writer *w, const oto_segment *s, oto_slice text)
     put_number(f, "avg_logprob", s->avg_logprob);
     put_number(f, "compression_ratio", s->compression_ratio);
     put_number(f, "no_speech_prob", s->no_speech_prob);
+    put_name(f, "emotion", s->emotion);
+    put_name(f, "event", s->event);
     if (w->with_words && s->words != NULL) {
         fputs(",\"words\":[", f);
         put_words(f, s, 0);

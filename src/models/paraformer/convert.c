@@ -6,17 +6,9 @@
 
 #define NAME_SIZE 128
 
-static bool is_architecture(const oto_weights *w, const char *name)
-{
-    oto_slice s;
-
-    return oto_weights_str(w, "general.architecture", &s) && s.n == strlen(name) &&
-           memcmp(s.p, name, s.n) == 0;
-}
-
 bool pf_matches(const oto_weights *src)
 {
-    return is_architecture(src, "paraformer") ||
+    return oto_is_architecture(src, "paraformer") ||
            (oto_weights_find(src, "predictor.cif_output.weight") != NULL &&
             oto_weights_find(src, "decoder.decoders3.0.norm1.weight") != NULL);
 }
@@ -31,47 +23,21 @@ typedef struct {
     paraformer m;
 } packer;
 
-static int count_layers(const oto_weights *src, const char *pattern)
-{
-    char name[NAME_SIZE];
-    int n = 0;
-
-    do
-        snprintf(name, sizeof name, pattern, n++);
-    while (n <= 1000 && oto_weights_find(src, name) != NULL);
-    return n - 1;
-}
-
-static int find_size(packer *p, const char *name, int64_t least, int64_t most, bool rows, int *out)
-{
-    const oto_tensor *t = oto_weights_find(p->src, name);
-    int64_t n;
-
-    if (t == NULL)
-        return oto_fail(p->e, OTO_E_INPUT, "%s: tensor %s is missing", oto_weights_path(p->src),
-                        name);
-    n = rows ? oto_tensor_rows(t) : oto_tensor_row_len(t);
-    if (n < least || n > most)
-        return oto_fail(p->e, OTO_E_INPUT, "%s: tensor %s is %lld x %lld", oto_weights_path(p->src),
-                        name, (long long)oto_tensor_rows(t), (long long)oto_tensor_row_len(t));
-    *out = (int)n;
-    return 0;
-}
-
 static int find_sizes(packer *p)
 {
     paraformer *m = &p->m;
     int64_t heads = 4, taps = PF_TAPS;
     int rc;
 
-    if ((rc = find_size(p, "encoder.encoders0.0.feed_forward.w_1.weight", 16, 1 << 14, true,
-                        &m->ffn)) != 0 ||
-        (rc = find_size(p, "decoder.decoders.0.feed_forward.w_1.weight", 16, 1 << 14, true,
-                        &m->dec_ffn)) != 0 ||
-        (rc = find_size(p, "decoder.output_layer.weight", 4, 1 << 20, true, &m->n_vocab)) != 0)
+    if ((rc = oto_count_rows(p->src, "encoder.encoders0.0.feed_forward.w_1.weight", 16, 1 << 14,
+                             &m->ffn, p->e)) != 0 ||
+        (rc = oto_count_rows(p->src, "decoder.decoders.0.feed_forward.w_1.weight", 16, 1 << 14,
+                             &m->dec_ffn, p->e)) != 0 ||
+        (rc = oto_count_rows(p->src, "decoder.output_layer.weight", 4, 1 << 20, &m->n_vocab,
+                             p->e)) != 0)
         return rc;
-    m->n_enc = 1 + count_layers(p->src, "encoder.encoders.%d.norm1.weight");
-    m->n_dec = count_layers(p->src, "decoder.decoders.%d.norm1.weight");
+    m->n_enc = 1 + oto_count_layers(p->src, "encoder.encoders.#.norm1.weight");
+    m->n_dec = oto_count_layers(p->src, "decoder.decoders.#.norm1.weight");
     if (m->n_enc > PF_MAX_ENC || m->n_dec > PF_MAX_DEC)
         return oto_fail(p->e, OTO_E_INPUT, "%s: %d and %d layers are too many",
                         oto_weights_path(p->src), m->n_enc, m->n_dec);

@@ -252,7 +252,7 @@ static int whisper_open(const oto_weights *w, oto_compute compute, void **impl,
     info->n_layers_enc = m->dims.n_layers_enc;
     info->n_layers_dec = m->dims.n_layers_dec;
     info->n_heads = m->dims.n_heads;
-    info->multilingual = m->dims.multilingual;
+    info->multilingual = info->translates = m->dims.multilingual;
     *impl = m;
     return 0;
 }

@@ -1,0 +1,79 @@
+#include "text/pieces.c"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <cmocka.h>
+
+typedef int (*join_fn)(const oto_timed_piece *p, int n, oto_arena *a, oto_word **words,
+                       int *n_words, oto_err *e);
+
+/* Pieces, 100 ms each, separated by blanks in `pieces`; words come back separated by bars. */
+static void check(join_fn join, const char *pieces, const char *words, const char *times)
+{
+    oto_timed_piece p[40];
+    oto_word *w;
+    oto_arena *a;
+    oto_str text, at;
+    oto_err e;
+    int n = 0, n_words;
+
+    for (const char *s = pieces; *s;) {
+        const size_t length = strcspn(s, " ");
+
+        p[n] = (oto_timed_piece){{s, length}, n * 100, n * 100 + 100, 0.5f};
+        n++;
+        s += length + (s[length] == ' ');
+    }
+    assert_int_equal(oto_arena_new("test", 1 << 20, &a, &e), 0);
+    assert_int_equal(join(p, n, a, &w, &n_words, &e), 0);
+    oto_str_init(&text, a);
+    oto_str_init(&at, a);
+    for (int i = 0; i < n_words; i++) {
+        oto_str_printf(&text, "%s|", w[i].text);
+        oto_str_printf(&at, "%d-%d ", (int)w[i].start_ms, (int)w[i].end_ms);
+    }
+    assert_string_equal(text.p ? text.p : "", words);
+    if (times != NULL)
+        assert_string_equal(at.p, times);
+    oto_arena_free(a);
+}
+
+/* What FunASR's sentence_postprocess makes of the same lists, but for the last two. */
+static void test_paraformer(void **state)
+{
+    (void)state;
+    check(oto_pieces_join, "你 好 世 界", "你|好|世|界|", "0-100 100-200 200-300 300-400 ");
+    check(oto_pieces_join, "hello world", " hello| world|", "0-100 100-200 ");
+    check(oto_pieces_join, "hel@@ lo world", " hello| world|", "0-200 200-300 ");
+    check(oto_pieces_join, "我 用 py@@ th@@ on 写", "我|用|python|写|",
+          "0-100 100-200 200-500 500-600 ");
+    check(oto_pieces_join, "好 hello world 好", "好|hello| world|好|", NULL);
+    check(oto_pieces_join, "a p p", " APP|", "0-300 ");
+    check(oto_pieces_join, "用 a p p 看", "用|APP|看|", "0-100 100-400 400-500 ");
+    check(oto_pieces_join, "i see", " i| see|", NULL);
+    check(oto_pieces_join, "<s> 一 <unk> 二 </s>", "一|二|", "100-200 300-400 ");
+    check(oto_pieces_join, "don't", " don't|", NULL);
+    check(oto_pieces_join, "", "", NULL);
+    check(oto_pieces_join, "go@@ 好", " go|好|", NULL);
+    check(oto_pieces_join, "go@@", " go|", NULL);
+}
+
+static void test_sentencepiece(void **state)
+{
+    (void)state;
+    check(oto_pieces_join_sp, "▁the ▁tri bal ▁chief", " the| tribal| chief|",
+          "0-100 100-300 300-400 ");
+    check(oto_pieces_join_sp, "开 放 时 间 ▁ 早 上 9 点", "开|放|时|间| 早|上|9|点|", NULL);
+    check(oto_pieces_join_sp, "▁no . ▁ yes", " no|.| yes|", NULL);
+    check(oto_pieces_join_sp, "", "", NULL);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_paraformer),
+        cmocka_unit_test(test_sentencepiece),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
