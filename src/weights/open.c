@@ -5,6 +5,7 @@
  * aliases are found through one hash table; metadata are few and found by walking. */
 #include "weights/formats.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
@@ -398,6 +399,25 @@ int oto_weights_parse(const oto_format *f, const char *name, oto_slice main,
     return 0;
 }
 
+/* The only GGUF file in a folder; these have names of their own. False: there is none, or several.
+ */
+static bool only_gguf(const char *path, char *out, size_t n)
+{
+    DIR *d = opendir(path);
+    int found = 0;
+    for (struct dirent *f; d && (f = readdir(d)) != NULL;) {
+        const size_t length = strlen(f->d_name);
+        if (length > 5 && strcmp(f->d_name + length - 5, ".gguf") == 0 && ++found == 1 &&
+            snprintf(out, n, "%s/%s", path, f->d_name) >= (int)n) {
+            found = 2;
+        }
+    }
+    if (d) {
+        closedir(d);
+    }
+    return found == 1;
+}
+
 /* PATH is a folder: the main file of the first format whose main file is in it. */
 static int main_file_of(const char *path, char *out, size_t n, oto_err *e)
 {
@@ -416,8 +436,11 @@ static int main_file_of(const char *path, char *out, size_t n, oto_err *e)
         size_t at = strlen(looked);
         snprintf(looked + at, sizeof looked - at, "%s%s", at ? ", " : "", formats[i]->main_file);
     }
-    return oto_fail(e, OTO_E_NOT_FOUND, "%s: no model in this folder (looked for %s)", path,
-                    looked);
+    if (only_gguf(path, out, n)) {
+        return 0;
+    }
+    return oto_fail(e, OTO_E_NOT_FOUND, "%s: no model in this folder (looked for %s, one .gguf)",
+                    path, looked);
 }
 
 static char *folder_of(const char *file)
