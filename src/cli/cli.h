@@ -82,10 +82,10 @@ oto_compute oto_cli_vad_compute(oto_compute asr);
  * process of its own and with a line on stderr unless `quiet`. */
 int oto_cli_model(const char *name, oto_task task, oto_compute compute, bool offline, bool quiet,
                   oto_model **out, oto_err *e) OTO_CHECK;
-/* The same without keeping it open: the file to open, packed where that was possible. *multilingual
- * may be NULL. */
+/* The same without keeping it open: the file to open, packed where that was possible. about may be
+ * NULL; its names last only as long as this process. */
 int oto_cli_model_path(const char *name, oto_task task, oto_compute compute, bool offline,
-                       char *path, size_t n, bool *multilingual, oto_err *e) OTO_CHECK;
+                       char *path, size_t n, oto_model_info *about, oto_err *e) OTO_CHECK;
 #define OTO_CLI_DEFAULT_ASR "whisper-base"
 #define OTO_CLI_DEFAULT_VAD "fsmn-vad"
 

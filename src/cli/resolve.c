@@ -241,7 +241,7 @@ int oto_cli_model(const char *name, oto_task task, oto_compute compute, bool off
 }
 
 int oto_cli_model_path(const char *name, oto_task task, oto_compute compute, bool offline,
-                       char *path, size_t n, bool *multilingual, oto_err *e)
+                       char *path, size_t n, oto_model_info *about, oto_err *e)
 {
     oto_catalogue_options catalogue;
     char root[PATH_BYTES / 2];
@@ -254,8 +254,8 @@ int oto_cli_model_path(const char *name, oto_task task, oto_compute compute, boo
         return rc;
     oto_model_info_get(m, &info);
     oto_model_close(m);
-    if (multilingual != NULL)
-        *multilingual = info.multilingual;
+    if (about != NULL)
+        *about = info;
     if (entry_of(name) == NULL) {
         snprintf(path, n, "%s", name);
         return 0;

@@ -39,7 +39,7 @@ static oto_cli_verb verb = {.name = "serve",
 /* What the preparing children found out. */
 typedef struct {
     char asr_path[PATH_BYTES], vad_path[PATH_BYTES];
-    bool multilingual;
+    oto_model_info asr;
     int n_workers; /* 0: not decided; then it stays */
     int n_keys, reclaimed, swept;
 } prepared;
@@ -264,7 +264,7 @@ static int prepare_models(serve *s, oto_err *e)
     umask(s->mask);
     oto_compute_parse(oto_conf_text(&s->conf, "compute"), &compute);
     rc = oto_cli_model_path(oto_conf_text(&s->conf, "model"), OTO_TASK_ASR, compute, offline,
-                            p->asr_path, sizeof p->asr_path, &p->multilingual, e);
+                            p->asr_path, sizeof p->asr_path, &p->asr, e);
     if (rc == 0 && oto_conf_flag(&s->conf, "no-vad"))
         p->vad_path[0] = '\0'; /* of the settings before */
     else if (rc == 0)
@@ -419,7 +419,9 @@ static void server_options(serve *s, oto_server_options *o)
     o->spool = &s->spool;
     o->model = oto_conf_text(c, "model");
     o->aliases = oto_conf_text(c, "aliases");
-    o->multilingual = s->found.multilingual;
+    o->languages = s->found.asr.languages;
+    o->translates = s->found.asr.translates;
+    o->detects = s->found.asr.detects;
     o->tls_cert = oto_conf_text(c, "tls-cert");
     o->tls_key = oto_conf_text(c, "tls-key");
     o->cors = oto_conf_text(c, "cors");

@@ -336,13 +336,11 @@ static int check_language(const oto_model *m, settings *s, oto_err *e)
     oto_model_info info;
 
     oto_model_info_get(m, &info);
-    if (info.multilingual)
-        return 0;
-    if (s->job.asr.translate)
-        return oto_fail(e, OTO_E_USAGE, "--task translate: model %s knows English only", s->model);
-    if (s->job.asr.language[0] != '\0' && strcmp(s->job.asr.language, "en") != 0)
-        return oto_fail(e, OTO_E_USAGE, "--language %s: model %s knows English only",
-                        s->job.asr.language, s->model);
+    if (s->job.asr.translate && !info.translates)
+        return oto_fail(e, OTO_E_USAGE, "--task translate: model %s does not translate", s->model);
+    if (s->job.asr.language[0] != '\0' && !oto_language_among(info.languages, s->job.asr.language))
+        return oto_fail(e, OTO_E_USAGE, "--language %s: model %s knows %s only",
+                        s->job.asr.language, s->model, info.languages);
     return 0;
 }
 

@@ -34,8 +34,9 @@ typedef struct {
     oto_task task;
     oto_compute compute;
     int n_mels, n_vocab, width, n_layers_enc, n_layers_dec, n_heads;
-    bool multilingual, translates;
-    size_t bytes; /* mapped */
+    char languages[24];       /* codes, "zh,en"; "": all of Whisper's */
+    bool translates, detects; /* to English; what language is spoken */
+    size_t bytes;             /* mapped */
 } oto_model_info;
 void oto_model_info_get(const oto_model *m, oto_model_info *out);
 

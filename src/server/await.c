@@ -116,11 +116,11 @@ static bool join(oto_exchange *x, oto_store *store, const char *print)
 
 static bool knows_language(const oto_exchange *x, const oto_request *r, oto_problem *p)
 {
-    if (x->g->o->multilingual || r->language[0] == '\0' || strcmp(r->language, "en") == 0)
+    if (r->language[0] == '\0' || oto_language_among(x->g->o->languages, r->language))
         return true;
     *p = (oto_problem){.status = 400, .code = "invalid_value", .param = "language"};
-    snprintf(p->text, sizeof p->text, "language: model %.80s knows English alone, not '%s'",
-             x->g->o->model, r->language);
+    snprintf(p->text, sizeof p->text, "language: model %.80s knows %s alone, not '%s'",
+             x->g->o->model, x->g->o->languages, r->language);
     return false;
 }
 

@@ -131,11 +131,10 @@ static void submit(oto_exchange *x, oto_store *store, oto_order *o, const char *
 
 static bool can_translate(const oto_exchange *x, const oto_request *r, oto_problem *p)
 {
-    if (!r->translate || x->g->o->multilingual)
+    if (!r->translate || x->g->o->translates)
         return true;
     *p = (oto_problem){.status = 400, .code = "unsupported_task", .param = "translate"};
-    snprintf(p->text, sizeof p->text, "model %.80s knows English alone and does not translate",
-             x->g->o->model);
+    snprintf(p->text, sizeof p->text, "model %.80s does not translate", x->g->o->model);
     return false;
 }
 
@@ -350,9 +349,8 @@ static void detect_language(oto_exchange *x, oto_store *store)
     if (!has_recording(x))
         return;
     begin(x, &o, "asr-webservice");
-    if (!x->g->o->multilingual) {
-        oto_reply_problem(x, 400, "unsupported_task", NULL,
-                          "model %.80s knows English alone and detects no language",
+    if (!x->g->o->detects) {
+        oto_reply_problem(x, 400, "unsupported_task", NULL, "model %.80s detects no language",
                           x->g->o->model);
         return;
     }

@@ -71,10 +71,8 @@ static bool take_task(oto_exchange *x, oto_request *r, oto_problem *p)
                        "task: '%.80s' is neither transcribe nor "
                        "translate",
                        v);
-    if (!x->g->o->multilingual)
-        return problem(p, 400, "unsupported_task", "task",
-                       "model %s knows English alone and does "
-                       "not translate",
+    if (!x->g->o->translates)
+        return problem(p, 400, "unsupported_task", "task", "model %s does not translate",
                        x->g->o->model);
     r->translate = true;
     return true;

@@ -335,9 +335,8 @@ static bool take_order(oto_exchange *x, const char *deployment, bool translate, 
     if (!take_model(x, deployment, p) || !take_format(x, w, p) || !take_granularities(x, w, p) ||
         !take_include(x, p))
         return false;
-    if (translate && !x->g->o->multilingual)
-        return problem(p, 400, "unsupported_task", "model",
-                       "The model '%.100s' knows English alone and does not translate",
+    if (translate && !x->g->o->translates)
+        return problem(p, 400, "unsupported_task", "model", "The model '%.100s' does not translate",
                        x->g->o->model);
     if (!oto_order_fields(x, o, p)) {
         name_param(p);
@@ -557,13 +556,15 @@ static void azure_translations(oto_exchange *x, oto_store *store)
 
 /* ---- models ---- */
 
-static json_t *languages(bool multilingual)
+static json_t *languages(const char *known)
 {
     json_t *list = json_array();
     const char *code;
 
-    for (int i = 0; i < (multilingual ? 99 : 1) && (code = oto_language_code(i)) != NULL; i++)
-        json_array_append_new(list, json_string(code));
+    /* Cantonese, the hundredth, came with large-v3. */
+    for (int i = 0; (code = oto_language_code(i)) != NULL && (known[0] != '\0' || i < 99); i++)
+        if (oto_language_among(known, code))
+            json_array_append_new(list, json_string(code));
     return list;
 }
 
@@ -571,7 +572,7 @@ static json_t *model_json(const oto_exchange *x, const char *id)
 {
     return json_pack("{s:s, s:s, s:I, s:s, s:s, s:o, s:b}", "id", id, "object", "model", "created",
                      (json_int_t)(x->g->board->started_at / 1000), "owned_by", "otolith", "task",
-                     "automatic-speech-recognition", "language", languages(x->g->o->multilingual),
+                     "automatic-speech-recognition", "language", languages(x->g->o->languages),
                      "loaded", 1);
 }
 

@@ -15,9 +15,10 @@ typedef struct {
     int n_listen;
     const char *store; /* address */
     const oto_spool *spool;
-    const char *model;   /* name of the model the workers hold */
-    const char *aliases; /* "whisper-1,gpt-4o-transcribe": also served by it */
-    bool multilingual;
+    const char *model;              /* name of the model the workers hold */
+    const char *aliases;            /* "whisper-1,gpt-4o-transcribe": also served by it */
+    const char *languages;          /* that it knows: "zh,en"; "": all of Whisper's */
+    bool translates, detects;       /* to English; what language is spoken */
     const char *tls_cert, *tls_key; /* PEM files, or NULL */
     const char *cors;               /* allowed origin, "*", or NULL */
     int64_t max_upload_bytes;

@@ -116,3 +116,19 @@ const char *oto_language_name(const char *code)
     }
     return NULL;
 }
+
+bool oto_language_among(const char *list, const char *code)
+{
+    const size_t n = strlen(code);
+
+    if (list[0] == '\0')
+        return true;
+    for (const char *at = list; *at != '\0';) {
+        const size_t length = strcspn(at, ",");
+
+        if (length == n && memcmp(at, code, n) == 0)
+            return true;
+        at += length + (at[length] == ',');
+    }
+    return false;
+}

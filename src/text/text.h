@@ -70,6 +70,8 @@ int oto_pieces_join_sp(const oto_timed_piece *p, int n, oto_arena *a, oto_word *
 int oto_language_index(const char *code_or_name); /* "zh", "zh-CN", "Chinese" → index, -1 unknown */
 const char *oto_language_code(int index);
 const char *oto_language_name(const char *code); /* "english"; NULL unknown */
+/* Is the code one of a model's list ("zh,en"; "": every language)? */
+bool oto_language_among(const char *list, const char *code);
 
 /* ---- output (write.c)
  * ------------------------------------------------------------------------------------ */

@@ -6,7 +6,7 @@
 
 #define NAME_SIZE 128
 
-bool pf_matches(const oto_weights *src)
+bool oto_pf_matches(const oto_weights *src)
 {
     return oto_is_architecture(src, "paraformer") ||
            (oto_weights_find(src, "predictor.cif_output.weight") != NULL &&
@@ -185,8 +185,8 @@ static int put_keys(packer *p)
     return oto_gguf_put_f32(p->dst, "paraformer.tail", (float)tail, p->e);
 }
 
-int pf_pack(const oto_weights *src, oto_compute compute, oto_gguf_writer *dst, oto_arena *a,
-            oto_err *e)
+int oto_pf_pack(const oto_weights *src, oto_compute compute, oto_gguf_writer *dst, oto_arena *a,
+                oto_err *e)
 {
     packer p = {.src = src, .dst = dst, .a = a, .e = e};
     int rc = find_sizes(&p);
@@ -330,13 +330,13 @@ static int bind(const oto_weights *w, paraformer *m, oto_err *e)
     return bind_decoder(w, m, e);
 }
 
-void pf_close(void *impl)
+void oto_pf_close(void *impl)
 {
     oto_arena_free(((paraformer *)impl)->a);
 }
 
-int pf_open(const oto_weights *w, oto_compute compute, void **impl, oto_model_info *info,
-            oto_err *e)
+int oto_pf_open(const oto_weights *w, oto_compute compute, void **impl, oto_model_info *info,
+                oto_err *e)
 {
     oto_arena *a;
     paraformer *m;
@@ -361,7 +361,7 @@ int pf_open(const oto_weights *w, oto_compute compute, void **impl, oto_model_in
                               .type = oto_dense_type(compute)};
     if (rc != 0 || (rc = bind(w, m, e)) != 0 ||
         (rc = oto_pieces_bind(w, m->n_vocab, a, &m->pieces, e)) != 0) {
-        pf_close(m);
+        oto_pf_close(m);
         return rc;
     }
     info->n_mels = OTO_FBANK_MELS;
@@ -370,7 +370,7 @@ int pf_open(const oto_weights *w, oto_compute compute, void **impl, oto_model_in
     info->n_layers_enc = m->n_enc;
     info->n_layers_dec = m->n_dec;
     info->n_heads = m->heads;
-    info->multilingual = false;
+    snprintf(info->languages, sizeof info->languages, "zh,en");
     *impl = m;
     return 0;
 }

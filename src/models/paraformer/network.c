@@ -29,7 +29,7 @@ static void list_pieces(pf_network *s, const paraformer *m, int max_windows, pie
     p[9] = (piece){&s->n_rows, 2 * windows, sizeof(int)};
 }
 
-size_t pf_network_bytes(const paraformer *m, int max_windows)
+size_t oto_pf_network_bytes(const paraformer *m, int max_windows)
 {
     pf_network s;
     piece p[PIECES];
@@ -41,8 +41,8 @@ size_t pf_network_bytes(const paraformer *m, int max_windows)
     return total;
 }
 
-int pf_network_new(const paraformer *m, int max_windows, oto_pool *pool, oto_arena *a,
-                   pf_network *out, oto_err *e)
+int oto_pf_network_new(const paraformer *m, int max_windows, oto_pool *pool, oto_arena *a,
+                       pf_network *out, oto_err *e)
 {
     piece p[PIECES];
     int rc;
@@ -117,7 +117,7 @@ static void weigh(pf_network *s, const float *h, int n, float *alpha)
     alpha[n] = m->tail;
 }
 
-void pf_encode(pf_network *s, int n)
+void oto_pf_encode(pf_network *s, int n)
 {
     int tokens = 0;
 
@@ -200,7 +200,7 @@ static void pick(pf_network *s, int n)
     }
 }
 
-void pf_decode(pf_network *s, int windows)
+void oto_pf_decode(pf_network *s, int windows)
 {
     const paraformer *m = s->m;
     const int n = s->n_tokens[windows - 1];

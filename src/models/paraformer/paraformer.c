@@ -16,7 +16,8 @@ typedef struct {
 static size_t asr_bytes(const void *impl, int max_batch, int max_beam)
 {
     (void)max_beam;
-    return sizeof(state) + oto_heard_bytes(max_batch) + pf_network_bytes(impl, max_batch) + 4096;
+    return sizeof(state) + oto_heard_bytes(max_batch) + oto_pf_network_bytes(impl, max_batch) +
+           4096;
 }
 
 static int asr_new(const void *impl, int max_batch, int max_beam, oto_pool *pool, oto_arena *a,
@@ -31,7 +32,7 @@ static int asr_new(const void *impl, int max_batch, int max_beam, oto_pool *pool
         return rc;
     *s = (state){.m = m};
     if ((rc = oto_heard_new(m->shift, m->scale, max_batch, pool, a, &s->heard, e)) != 0 ||
-        (rc = pf_network_new(m, max_batch, pool, a, &s->net, e)) != 0)
+        (rc = oto_pf_network_new(m, max_batch, pool, a, &s->net, e)) != 0)
         return rc;
     *out = s;
     return 0;
@@ -100,9 +101,9 @@ static int run_group(state *s, int first, int n, const oto_asr_window *w, oto_ar
 
     oto_lap_start(&lap);
     load(s, first, n);
-    pf_encode(&s->net, n);
+    oto_pf_encode(&s->net, n);
     oto_lap_take(&lap, "encodes", &t->encoder_s, &t->encoder_core_s);
-    pf_decode(&s->net, n);
+    oto_pf_decode(&s->net, n);
     oto_lap_take(&lap, "decodes", &t->decoder_s, &t->decoder_core_s);
     for (int i = 0; i < n && rc == 0; i++)
         rc = give(s, i, &w[first + i], job, &out[first + i], e);
@@ -138,10 +139,10 @@ static void asr_stats(const void *s, oto_asr_stats *out)
 const oto_family oto_family_paraformer = {
     .name = "paraformer",
     .task = OTO_TASK_ASR,
-    .matches = pf_matches,
-    .pack = pf_pack,
-    .open = pf_open,
-    .close = pf_close,
+    .matches = oto_pf_matches,
+    .pack = oto_pf_pack,
+    .open = oto_pf_open,
+    .close = oto_pf_close,
     .asr_bytes = asr_bytes,
     .asr_new = asr_new,
     .asr_run = asr_run,

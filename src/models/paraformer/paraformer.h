@@ -45,12 +45,12 @@ typedef struct {
     oto_slice *pieces; /* [n_vocab] */
 } paraformer;
 
-bool pf_matches(const oto_weights *src);
-int pf_pack(const oto_weights *src, oto_compute compute, oto_gguf_writer *dst, oto_arena *a,
-            oto_err *e);
-int pf_open(const oto_weights *packed, oto_compute compute, void **impl, oto_model_info *info,
-            oto_err *e);
-void pf_close(void *impl);
+bool oto_pf_matches(const oto_weights *src);
+int oto_pf_pack(const oto_weights *src, oto_compute compute, oto_gguf_writer *dst, oto_arena *a,
+                oto_err *e);
+int oto_pf_open(const oto_weights *packed, oto_compute compute, void **impl, oto_model_info *info,
+                oto_err *e);
+void oto_pf_close(void *impl);
 
 /* ---- network.c ---- */
 
@@ -69,11 +69,11 @@ typedef struct {
     int *n_rows;     /* [windows]: end of each in the group */
     int *n_tokens;   /* [windows]: likewise of their tokens */
 } pf_network;
-size_t pf_network_bytes(const paraformer *m, int max_windows);
-int pf_network_new(const paraformer *m, int max_windows, oto_pool *pool, oto_arena *a,
-                   pf_network *out, oto_err *e);
+size_t oto_pf_network_bytes(const paraformer *m, int max_windows);
+int oto_pf_network_new(const paraformer *m, int max_windows, oto_pool *pool, oto_arena *a,
+                       pf_network *out, oto_err *e);
 /* From s->sanm.in, the features of n windows that end at n_rows, to ids, log_prob and fire. */
-void pf_encode(pf_network *s, int n);
-void pf_decode(pf_network *s, int n);
+void oto_pf_encode(pf_network *s, int n);
+void oto_pf_decode(pf_network *s, int n);
 
 #endif

@@ -5,7 +5,7 @@
  * GGUF. */
 #include "models/sensevoice/sensevoice.h"
 
-const float sv_published_scale[OTO_FBANK_MELS] = {
+const float oto_sv_published_scale[OTO_FBANK_MELS] = {
     0.155775f,  0.154484f,  0.1527379f, 0.1518718f, 0.1506028f, 0.1489256f, 0.147067f,  0.1447061f,
     0.1436307f, 0.1443568f, 0.1451849f, 0.1455157f, 0.1452821f, 0.1445717f, 0.1439195f, 0.1435867f,
     0.1436018f, 0.1438781f, 0.1442086f, 0.1448844f, 0.1454756f, 0.145663f,  0.146268f,  0.1467386f,

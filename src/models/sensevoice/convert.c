@@ -6,7 +6,7 @@
 
 #define BLANK 0
 
-bool sv_matches(const oto_weights *src)
+bool oto_sv_matches(const oto_weights *src)
 {
     return oto_is_architecture(src, "sensevoice-small") ||
            (oto_weights_find(src, "ctc.ctc_lo.weight") != NULL &&
@@ -107,12 +107,12 @@ static int pack_cmvn(const oto_weights *src, oto_gguf_writer *dst, oto_arena *a,
     if ((rc = oto_put_vector(dst, "cmvn.shift", v, SV_IN, a, e)) != 0)
         return rc;
     for (int i = 0; i < SV_IN; i++)
-        v[i] = sv_published_scale[i % OTO_FBANK_MELS];
+        v[i] = oto_sv_published_scale[i % OTO_FBANK_MELS];
     return oto_put_vector(dst, "cmvn.scale", v, SV_IN, a, e);
 }
 
-int sv_pack(const oto_weights *src, oto_compute compute, oto_gguf_writer *dst, oto_arena *a,
-            oto_err *e)
+int oto_sv_pack(const oto_weights *src, oto_compute compute, oto_gguf_writer *dst, oto_arena *a,
+                oto_err *e)
 {
     sensevoice m = {0};
     int rc = find_sizes(src, &m, e);
@@ -189,13 +189,13 @@ static int bind(const oto_weights *w, sensevoice *m, oto_err *e)
     return oto_pieces_bind(w, m->n_vocab, m->a, &m->pieces, e);
 }
 
-void sv_close(void *impl)
+void oto_sv_close(void *impl)
 {
     oto_arena_free(((sensevoice *)impl)->a);
 }
 
-int sv_open(const oto_weights *w, oto_compute compute, void **impl, oto_model_info *info,
-            oto_err *e)
+int oto_sv_open(const oto_weights *w, oto_compute compute, void **impl, oto_model_info *info,
+                oto_err *e)
 {
     oto_arena *a;
     sensevoice *m;
@@ -212,7 +212,7 @@ int sv_open(const oto_weights *w, oto_compute compute, void **impl, oto_model_in
     rc = get_keys(w, m, e);
     m->sanm = dims_of(m, compute);
     if (rc != 0 || (rc = bind(w, m, e)) != 0) {
-        sv_close(m);
+        oto_sv_close(m);
         return rc;
     }
     info->n_mels = OTO_FBANK_MELS;
@@ -220,7 +220,8 @@ int sv_open(const oto_weights *w, oto_compute compute, void **impl, oto_model_in
     info->width = SV_D;
     info->n_layers_enc = m->n_enc + m->n_tp;
     info->n_heads = m->heads;
-    info->multilingual = true;
+    snprintf(info->languages, sizeof info->languages, "zh,en,yue,ja,ko");
+    info->detects = true;
     *impl = m;
     return 0;
 }

@@ -33,13 +33,13 @@ typedef struct {
     oto_slice *pieces; /* [n_vocab] */
 } sensevoice;
 
-extern const float sv_published_scale[OTO_FBANK_MELS];
+extern const float oto_sv_published_scale[OTO_FBANK_MELS];
 
-bool sv_matches(const oto_weights *src);
-int sv_pack(const oto_weights *src, oto_compute compute, oto_gguf_writer *dst, oto_arena *a,
-            oto_err *e);
-int sv_open(const oto_weights *packed, oto_compute compute, void **impl, oto_model_info *info,
-            oto_err *e);
-void sv_close(void *impl);
+bool oto_sv_matches(const oto_weights *src);
+int oto_sv_pack(const oto_weights *src, oto_compute compute, oto_gguf_writer *dst, oto_arena *a,
+                oto_err *e);
+int oto_sv_open(const oto_weights *packed, oto_compute compute, void **impl, oto_model_info *info,
+                oto_err *e);
+void oto_sv_close(void *impl);
 
 #endif

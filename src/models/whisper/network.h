@@ -59,8 +59,8 @@ struct oto_whisper {
     oto_dtype kv_type; /* of keys and values in the decoder */
 };
 
-/* The type of matrices (hears: of the one that reads the spectrogram, whose 8 bits would be too few)
- * in a file of this precision. */
+/* The type of matrices (hears: of the one that reads the spectrogram, whose 8 bits would be too
+ * few) in a file of this precision. */
 oto_dtype oto_whisper_matrix_type(oto_compute compute, bool hears);
 
 #endif

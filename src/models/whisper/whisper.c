@@ -252,7 +252,8 @@ static int whisper_open(const oto_weights *w, oto_compute compute, void **impl,
     info->n_layers_enc = m->dims.n_layers_enc;
     info->n_layers_dec = m->dims.n_layers_dec;
     info->n_heads = m->dims.n_heads;
-    info->multilingual = info->translates = m->dims.multilingual;
+    info->translates = info->detects = m->dims.multilingual;
+    snprintf(info->languages, sizeof info->languages, "%s", m->dims.multilingual ? "" : "en");
     *impl = m;
     return 0;
 }

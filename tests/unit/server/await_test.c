@@ -22,7 +22,7 @@ static int set_up(void **state)
     snprintf(path, sizeof path, "%s/jobs.db", folder);
     assert_int_equal(oto_store_open(path, &store, NULL), 0);
     assert_int_equal(oto_spool_open(folder, 0, 0, &spool, NULL), 0);
-    options = (oto_server_options){.spool = &spool, .model = "m"};
+    options = (oto_server_options){.spool = &spool, .model = "m", .languages = "en"};
     gateway = (oto_gateway){.o = &options};
     x = (oto_exchange){.g = &gateway, .client = "c", .path = "/v1", .filename = "a.wav"};
     assert_int_equal(oto_arena_new("test", 8 << 20, &x.a, NULL), 0);
@@ -168,7 +168,8 @@ static void test_language_of_the_model(void **state)
     assert_true(knows_language(&x, &english, &p) && knows_language(&x, &any, &p));
     assert_false(knows_language(&x, &chinese, &p));
     assert_string_equal(p.param, "language");
-    options.multilingual = true;
+    options.languages = "";
+    options.translates = options.detects = true;
     assert_true(knows_language(&x, &chinese, &p));
 }
 

@@ -16,7 +16,8 @@ static int set_up(void **state)
     (void)state;
     oto_server_defaults(&options);
     options.model = "whisper-base";
-    options.multilingual = true;
+    options.languages = "";
+    options.translates = options.detects = true;
     gateway = (oto_gateway){.o = &options};
     x = (oto_exchange){.g = &gateway, .client = "c", .filename = "a.wav"};
     assert_int_equal(oto_arena_new("test", 8 << 20, &x.a, NULL), 0);
@@ -187,7 +188,8 @@ static void test_translation(void **state)
     assert_true(take(NULL, NULL));
     assert_true(take_order(&x, NULL, true, &wished, &order, &why));
     assert_true(order.request.translate);
-    options.multilingual = false;
+    options.languages = "en";
+    options.translates = options.detects = false;
     assert_false(take_order(&x, NULL, true, &wished, &order, &why));
     assert_string_equal(why.code, "unsupported_task");
 }

@@ -74,7 +74,7 @@ static void set_up(fixture *f, const golden *g, oto_compute compute)
     assert_int_equal(oto_pool_new(2, OTO_POOL_SCRATCH_BYTES, &f->pool, &e), 0);
     assert_int_equal(oto_arena_new("test", (size_t)256 << 20, &f->arena, &e), 0);
     assert_int_equal(oto_heard_new(m->shift, m->scale, 3, f->pool, f->arena, &f->heard, &e), 0);
-    assert_int_equal(pf_network_new(m, 3, f->pool, f->arena, &f->net, &e), 0);
+    assert_int_equal(oto_pf_network_new(m, 3, f->pool, f->arena, &f->net, &e), 0);
     seeded_signal(f->pcm, 16000);
 }
 
@@ -101,8 +101,8 @@ static void run(fixture *f, const size_t *lengths, int n)
         memcpy(to, f->heard.rows + (size_t)i * OTO_LFR_ROWS * OTO_LFR_DIM, size * sizeof *to);
         to += size;
     }
-    pf_encode(&f->net, n);
-    pf_decode(&f->net, n);
+    oto_pf_encode(&f->net, n);
+    oto_pf_decode(&f->net, n);
 }
 
 static void near4(const float *got, const float *expected)
@@ -133,7 +133,7 @@ static void check(fixture *f, const golden *g)
 
     /* The decoder works in place: what came out of the predictor is looked at apart. */
     f->net.n_tokens[0] = 0;
-    pf_encode(&f->net, 1);
+    oto_pf_encode(&f->net, 1);
 }
 
 static void test_like_pytorch(void **state)
@@ -171,7 +171,7 @@ static void test_embeddings(void **state)
     oto_heard_run(&f.heard, &w, 1);
     oto_heard_group(&f.heard, 0, 1, 0, PF_ROWS, f.net.n_rows);
     memcpy(f.net.sanm.in, f.heard.rows, ROWS * OTO_LFR_DIM * sizeof(float));
-    pf_encode(&f.net, 1);
+    oto_pf_encode(&f.net, 1);
     near4(f.net.e, tiny.e0);
     near4(f.net.e + (tiny.n_tokens - 1) * PF_D, tiny.last);
     tear_down(&f);
