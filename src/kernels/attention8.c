@@ -119,7 +119,13 @@ void oto_kv8_keys(const void *head, int t, int n, float *out)
 
 static size_t q_bytes(int d)
 {
-    return (size_t)d + 64;
+    return (size_t)d * (size_t)oto_k()->impl->mm[OTO_I8].a_bytes + 64;
+}
+
+/* Rows of weights: a whole number of fours. */
+static size_t p_bytes(int t)
+{
+    return (size_t)((t + 3) / 4 * 4) * (size_t)oto_k()->impl->mm[OTO_I8].a_bytes;
 }
 
 static size_t ld_sums(int t)
@@ -129,7 +135,7 @@ static size_t ld_sums(int t)
 
 size_t oto_attend8_bytes(int t, int d, int m)
 {
-    return (size_t)m * (q_bytes(d) + ld_sums(t) * sizeof(int32_t) + 2 * (size_t)((t + 3) / 4 * 4)) +
+    return (size_t)m * (q_bytes(d) + ld_sums(t) * sizeof(int32_t) + 2 * p_bytes(t)) +
            ld_sums(t) * sizeof(float) + 64;
 }
 
@@ -150,21 +156,44 @@ static void multiply(const oto_mm *mm, int rows, int panels, int groups, const c
     }
 }
 
+/* sums[rows / parts][d] = rows of weights times V. So many keys at a time that their sums fit in 32
+ * bits. */
+static void add_values(const oto_mm *mm, const head8 *h, int rows, int parts, int unit,
+                       const char *p, size_t ldp, double *sums)
+{
+    const int most = INT32_MAX / (127 * (parts == 1 ? unit : 127)) / 4 * 4;
+    const size_t panel = (size_t)h->t_pad * OTO_PANEL, d = (size_t)h->d;
+    _Alignas(64) int32_t some[2 * OTO_MR_MAX * OTO_HEAD_MAX];
+
+    for (int t = 0, n; t < h->t_pad; t += n) {
+        n = OTO_MIN(most, h->t_pad - t);
+        multiply(mm, rows, h->d / OTO_PANEL, n / 4, p + (size_t)t * (size_t)mm->a_bytes, ldp,
+                 h->v + (size_t)t * OTO_PANEL, panel, some, d);
+        for (size_t i = 0; i < (size_t)(rows / parts); i++) {
+            const int32_t *high = some + (size_t)parts * i * d, *low = high + d;
+            double *to = sums + i * d;
+
+            for (size_t j = 0; j < d; j++)
+                to[j] = (t == 0 ? 0 : to[j]) + (parts == 1 ? high[j] : 128.0 * high[j] + low[j]);
+        }
+    }
+}
+
 void oto_attend8(const void *head, int t, int d, const float *q, size_t ldq, int m, float scale,
                  int bits, float *out, size_t ldo, void *work)
 {
     const oto_kernels_impl *impl = oto_k()->impl;
     const oto_mm *mm = &impl->mm[OTO_I8];
     const head8 h = head_of(head, t, d);
-    const size_t ld = ld_sums(t), ldp = (size_t)h.t_pad, ldq8 = q_bytes(d), channels = (size_t)d;
+    const size_t ld = ld_sums(t), ldp = p_bytes(t), ldq8 = q_bytes(d), channels = (size_t)d;
     char *qa = work;
     int32_t *c = (int32_t *)(void *)(qa + (size_t)m * ldq8);
     float *scores = (float *)(void *)(c + ld * (size_t)m);
     char *p = (char *)(scores + ld);
-    _Alignas(64) int32_t sums[2 * OTO_MR_MAX * OTO_HEAD_MAX];
+    double out_sums[OTO_MR_MAX * OTO_HEAD_MAX];
     _Alignas(64) float row[OTO_HEAD_MAX];
     float by[OTO_MR_MAX], total[OTO_MR_MAX];
-    const int parts = bits == 8 && mm->zero != 0 ? 1 : 2;
+    const int unit = bits == 8 ? 255 : 16383, parts = bits <= mm->bits ? 1 : 2;
 
     for (int i = 0; i < m; i++)
         by[i] = scale * mm->prepare(q + (size_t)i * ldq, d, qa + (size_t)i * ldq8);
@@ -179,18 +208,14 @@ void oto_attend8(const void *head, int t, int d, const float *q, size_t ldq, int
                              .n = t,
                              .n_pad = h.t_pad,
                              .thin_from = *h.thin_from,
-                             .unit = bits == 8 ? 255 : 16383,
+                             .unit = (float)unit,
                              .parts = parts};
         total[i] = impl->weigh(&w, p + (size_t)parts * (size_t)i * ldp);
     }
-    multiply(mm, parts * m, d / OTO_PANEL, h.t_pad / 4, p, ldp, h.v, ldp * OTO_PANEL, sums,
-             channels);
+    add_values(mm, &h, parts * m, parts, unit, p, ldp, out_sums);
     for (int i = 0; i < m; i++) {
-        const int32_t *high = sums + (size_t)(parts * i) * channels, *low = high + channels;
-
-        for (int j = 0; j < d; j++)
-            row[j] = (parts == 1 ? (float)high[j] : (float)(128.0 * high[j] + low[j])) *
-                     h.v_scale[j]; /* rounded once, whatever the parts */
+        for (int j = 0; j < d; j++) /* rounded once, whatever the parts */
+            row[j] = (float)out_sums[(size_t)i * channels + (size_t)j] * h.v_scale[j];
         impl->scale(row, d, 1 / total[i], out + (size_t)i * ldo);
     }
 }

@@ -1,9 +1,10 @@
 /* AVX2 with FMA and F16C.
  *
  * Tiles are 6 rows × 1 panel: 12 accumulators, the panel's two vectors and a broadcast fill the 16
- * registers. bf16 is widened by a shift and a mask. Signed bytes are multiplied exactly as
- * |x| · (w with x's sign): both are at most 127, so the pairwise sums of vpmaddubsw stay below its
- * saturation. */
+ * registers. bf16 is widened by a shift and a mask. Bytes are widened to 16 bits, rows when they
+ * are prepared and weights as they are loaded, for vpmaddwd: vpmaddubsw takes twice as many bytes,
+ * but its sums of pairs saturate unless one side's sign is moved to the other first, which costs
+ * more. */
 #include "kernels/pack8.h"
 
 #if defined(__x86_64__)
@@ -18,6 +19,9 @@
 #define UNROLL _Pragma("GCC unroll 16")
 #endif
 #define MR 6
+/* Keeps an accumulator in its register: with none to spare, a compiler may copy or spill it else.
+ */
+#define STAY(v) __asm__("" : "+x"(v))
 
 /* The first n of 8 lanes. */
 INLINE __m256i first8(int n)
@@ -27,9 +31,19 @@ INLINE __m256i first8(int n)
     return _mm256_loadu_si256((const __m256i *)(mask + 8 - OTO_MAX(OTO_MIN(n, 8), 0)));
 }
 
-INLINE __m256 load(const float *x, __m256i lanes)
+/* The first n of 8 values, zeros behind them; n may be anything. */
+INLINE __m256 load(const float *x, int n)
 {
-    return _mm256_maskload_ps(x, lanes);
+    return n >= 8 ? _mm256_loadu_ps(x) : _mm256_maskload_ps(x, first8(n));
+}
+
+/* The first n of v. A masked store takes twelve cycles on some CPUs: for a row's end alone. */
+INLINE void store(float *x, int n, __m256 v)
+{
+    if (n >= 8)
+        _mm256_storeu_ps(x, v);
+    else
+        _mm256_maskstore_ps(x, first8(n), v);
 }
 
 /* Sums run in 16 lanes in every table, here the halves `low` and `high`: halves are added until one
@@ -130,38 +144,40 @@ INLINE void bf16_form(const int m, int groups, const char *a, size_t lda, const 
     }
 }
 
-INLINE __m256i dot4(__m256i sum, __m256i x, __m256i magnitude, __m256i w)
-{
-    const __m256i pairs = _mm256_maddubs_epi16(magnitude, _mm256_sign_epi8(w, x));
-
-    return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
-}
-
+/* Rows are bytes widened to 16 bits. Half a panel at a time: an accumulator holds two sums for each
+ * of four outputs, which meet at the end. */
 INLINE void i8_form(const int m, int groups, const char *a, size_t lda, const char *w, int32_t *c,
                     size_t ldc)
 {
-    __m256i acc[MR][2];
+    for (int half = 0; half < 2; half++, w += 32, c += 8) {
+        const char *here = w;
+        __m256i acc[MR][2];
 
-    UNROLL for (int i = 0; i < m; i++) acc[i][0] = acc[i][1] = _mm256_setzero_si256();
-    for (int k = 0; k < groups; k++, w += 64) {
-        const __m256i w0 = _mm256_loadu_si256((const __m256i *)w);
-        const __m256i w1 = _mm256_loadu_si256((const __m256i *)w + 1);
+        UNROLL for (int i = 0; i < m; i++) acc[i][0] = acc[i][1] = _mm256_setzero_si256();
+        for (int k = 0; k < groups; k++, here += 64) {
+            const __m256i w0 = _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)here));
+            const __m256i w1 = _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)here + 1));
 
+            UNROLL for (int i = 0; i < m; i++)
+            {
+                int64_t four;
+
+                memcpy(&four, a + (size_t)i * lda + 8 * (size_t)k, sizeof four);
+                const __m256i x = _mm256_set1_epi64x(four);
+
+                acc[i][0] = _mm256_add_epi32(acc[i][0], _mm256_madd_epi16(x, w0));
+                acc[i][1] = _mm256_add_epi32(acc[i][1], _mm256_madd_epi16(x, w1));
+                STAY(acc[i][0]);
+                STAY(acc[i][1]);
+            }
+        }
         UNROLL for (int i = 0; i < m; i++)
         {
-            int32_t four;
+            const __m256i sums = _mm256_hadd_epi32(acc[i][0], acc[i][1]);
 
-            memcpy(&four, a + (size_t)i * lda + 4 * (size_t)k, sizeof four);
-            const __m256i x = _mm256_set1_epi32(four), magnitude = _mm256_abs_epi8(x);
-
-            acc[i][0] = dot4(acc[i][0], x, magnitude, w0);
-            acc[i][1] = dot4(acc[i][1], x, magnitude, w1);
+            _mm256_storeu_si256((__m256i *)(c + (size_t)i * ldc),
+                                _mm256_permute4x64_epi64(sums, 0xd8));
         }
-    }
-    UNROLL for (int i = 0; i < m; i++)
-    {
-        _mm256_storeu_si256((__m256i *)(c + (size_t)i * ldc), acc[i][0]);
-        _mm256_storeu_si256((__m256i *)(c + (size_t)i * ldc + 8), acc[i][1]);
     }
 }
 
@@ -196,8 +212,7 @@ static float prepare_bf16(const float *x, int k, void *a)
     float *out = a;
 
     for (int i = 0; i < k; i += 8)
-        _mm256_maskstore_ps(out + i, first8(k + k % 2 - i),
-                            _mm256_castsi256_ps(round_bf16(load(x + i, first8(k - i)))));
+        store(out + i, k + k % 2 - i, _mm256_castsi256_ps(round_bf16(load(x + i, k - i))));
     return 1;
 }
 
@@ -211,7 +226,7 @@ static float abs_max(const float *x, int n)
         most2 = _mm256_max_ps(most2, abs8(_mm256_loadu_ps(x + i + 8)));
     }
     for (; i < n; i += 8)
-        most = _mm256_max_ps(most, abs8(load(x + i, first8(n - i))));
+        most = _mm256_max_ps(most, abs8(load(x + i, n - i)));
     return max8(_mm256_max_ps(most, most2));
 }
 
@@ -229,7 +244,8 @@ INLINE __m256i quantise32(const __m256 v[4], __m256 by)
     return _mm256_max_epi8(_mm256_permutevar8x32_epi32(bytes, order), _mm256_set1_epi8(-127));
 }
 
-static float prepare_i8(const float *x, int k, void *a)
+/* A row as bytes, up to a whole four; returns its scale. */
+INLINE float quantise_row(const float *x, int k, void *a)
 {
     int8_t *out = a;
     const float most = abs_max(x, k);
@@ -244,13 +260,36 @@ static float prepare_i8(const float *x, int k, void *a)
     if (i < k) {
         int8_t last[32];
 
-        for (int j = 0; j < 4; j++) {
-            const int left = k - i - 8 * j;
-
-            v[j] = left > 0 ? load(x + i + 8 * j, first8(left)) : _mm256_setzero_ps();
-        }
+        UNROLL for (int j = 0; j < 4; j++) v[j] = load(x + i + 8 * j, k - i - 8 * j);
         _mm256_storeu_si256((__m256i *)last, quantise32(v, by));
         memcpy(out + i, last, (size_t)((k + 3) / 4 * 4 - i));
+    }
+    return most > 1e-30f ? most / 127 : 0;
+}
+
+/* The same bytes, widened. */
+static float prepare_i8(const float *x, int k, void *a)
+{
+    int16_t *out = a;
+    const float most = abs_max(x, k);
+    const __m256 by = _mm256_set1_ps(most > 1e-30f ? 127 / most : 0);
+    __m256 v[4];
+    int i = 0;
+
+    for (; i < k; i += 32) {
+        __m256i bytes, words[2];
+        const int left = (k + 3) / 4 * 4 - i;
+
+        UNROLL for (int j = 0; j < 4; j++) v[j] = load(x + i + 8 * j, k - i - 8 * j);
+        bytes = quantise32(v, by);
+        words[0] = _mm256_cvtepi8_epi16(_mm256_castsi256_si128(bytes));
+        words[1] = _mm256_cvtepi8_epi16(_mm256_extracti128_si256(bytes, 1));
+        if (left >= 32) {
+            _mm256_storeu_si256((__m256i *)(out + i), words[0]);
+            _mm256_storeu_si256((__m256i *)(out + i + 16), words[1]);
+        } else {
+            memcpy(out + i, words, (size_t)left * sizeof *out);
+        }
     }
     return most > 1e-30f ? most / 127 : 0;
 }
@@ -322,14 +361,14 @@ INLINE __m256 gelu8(__m256 x)
 
 /* ---- the end of a tile ---- */
 
-INLINE void finish_half(const oto_finish *f, const bool i8, const char *c, size_t ldc, int m,
-                        __m256i lanes, size_t at)
+INLINE void finish_half(const oto_finish *f, const bool i8, const char *c, size_t ldc, int m, int n,
+                        size_t at)
 {
     __m256 bias = _mm256_setzero_ps(), w_scale = bias;
     __m256i offset = _mm256_setzero_si256();
 
     if (f->bias)
-        bias = load(f->bias + at, lanes);
+        bias = load(f->bias + at, n);
     if (i8) {
         w_scale = _mm256_loadu_ps(f->w_scale + at);
         offset = _mm256_mullo_epi32(_mm256_set1_epi32(f->zero),
@@ -351,8 +390,8 @@ INLINE void finish_half(const oto_finish *f, const bool i8, const char *c, size_
         else if (f->act == OTO_ACT_RELU)
             v = _mm256_max_ps(v, _mm256_setzero_ps());
         if (f->residual)
-            v = _mm256_add_ps(v, load(f->residual + (size_t)i * f->ldr + at, lanes));
-        _mm256_maskstore_ps(f->y + (size_t)i * f->ldy + at, lanes, v);
+            v = _mm256_add_ps(v, load(f->residual + (size_t)i * f->ldr + at, n));
+        store(f->y + (size_t)i * f->ldy + at, n, v);
     }
 }
 
@@ -362,9 +401,9 @@ static void finish(const oto_finish *f, const void *c, int ldc, int m, int n)
         const char *from = (const char *)c + (size_t)at * 4;
 
         if (f->w_scale)
-            finish_half(f, true, from, (size_t)ldc * 4, m, first8(n - at), (size_t)at);
+            finish_half(f, true, from, (size_t)ldc * 4, m, n - at, (size_t)at);
         else
-            finish_half(f, false, from, (size_t)ldc * 4, m, first8(n - at), (size_t)at);
+            finish_half(f, false, from, (size_t)ldc * 4, m, n - at, (size_t)at);
     }
 }
 
@@ -381,10 +420,9 @@ static float row_max(const float *x, int n)
         most2 = _mm256_max_ps(most2, _mm256_loadu_ps(x + i + 8));
     }
     for (; i < n; i += 8) {
-        const __m256i lanes = first8(n - i);
+        const __m256 some = _mm256_castsi256_ps(first8(n - i));
 
-        most = _mm256_max_ps(
-            most, _mm256_blendv_ps(least, load(x + i, lanes), _mm256_castsi256_ps(lanes)));
+        most = _mm256_max_ps(most, _mm256_blendv_ps(least, load(x + i, n - i), some));
     }
     return max8(_mm256_max_ps(most, most2));
 }
@@ -395,14 +433,14 @@ INLINE float exp_row(const bool rounded, const float *s, int n, int n_pad, float
     __m256 sum[2] = {_mm256_setzero_ps(), _mm256_setzero_ps()};
 
     EACH_HALF(n, {
-        const __m256i lanes = first8(n - i);
-        __m256 y = exp8(_mm256_sub_ps(load(s + i, lanes), most));
+        __m256 y = exp8(_mm256_sub_ps(load(s + i, n - i), most));
 
-        y = _mm256_and_ps(y, _mm256_castsi256_ps(lanes));
+        if (n - i < 8)
+            y = _mm256_and_ps(y, _mm256_castsi256_ps(first8(n - i)));
         sum[half] = _mm256_add_ps(sum[half], y);
         if (rounded)
             y = _mm256_castsi256_ps(round_bf16(y));
-        _mm256_maskstore_ps(out + i, first8(n_pad - i), y);
+        store(out + i, n_pad - i, y);
     });
     return sum_lanes(sum[0], sum[1]);
 }
@@ -420,18 +458,20 @@ static float exp_row_bf16(const float *s, int n, int n_pad, void *a)
 /* The scores but for `by`; returns the greatest. */
 static float score_row(const oto_weigh *w)
 {
+    __m256 most = _mm256_set1_ps(-__builtin_inff());
+
     for (int i = 0; i < w->n; i += 8) {
-        const __m256i lanes = first8(w->n - i);
-        const __m256i c = _mm256_sub_epi32(_mm256_maskload_epi32(w->sums + i, lanes),
-                                           _mm256_maskload_epi32(w->offset + i, lanes));
-
         const __m256 plus = _mm256_set1_ps(i < w->thin_from ? 0 : w->more);
+        const __m256i lanes = first8(w->n - i);
+        const __m256i sums = w->n - i >= 8 ? _mm256_loadu_si256((const __m256i *)(w->sums + i))
+                                           : _mm256_maskload_epi32(w->sums + i, lanes);
+        const __m256 v =
+            _mm256_fmadd_ps(_mm256_cvtepi32_ps(sums), load(w->scale + i, w->n - i), plus);
 
-        _mm256_maskstore_ps(
-            w->scores + i, lanes,
-            _mm256_fmadd_ps(_mm256_cvtepi32_ps(c), load(w->scale + i, lanes), plus));
+        store(w->scores + i, w->n - i, v);
+        most = _mm256_max_ps(most, _mm256_blendv_ps(most, v, _mm256_castsi256_ps(lanes)));
     }
-    return row_max(w->scores, w->n);
+    return max8(most);
 }
 
 /* unit * 2^x for x ≤ 0, to the nearest integer; relative error 3e-6 before that. */
@@ -451,28 +491,39 @@ INLINE __m256i exp_units(__m256 x, __m256 unit)
     return _mm256_cvtps_epi32(_mm256_mul_ps(y, _mm256_castsi256_ps(power)));
 }
 
-/* Rows are signed: of 2 parts always. */
+/* Rows have 16 bits: of 1 part always. */
 static float weigh(const oto_weigh *w, void *a)
 {
-    uint8_t *high = a, *low = high + w->n_pad;
+    int16_t *out = a;
     const float by = w->by * 1.44269504f;
     const __m256 by8 = _mm256_set1_ps(by), most = _mm256_set1_ps(score_row(w) * by);
     const __m256 unit = _mm256_set1_ps(w->unit);
     __m256i sum = _mm256_setzero_si256();
+    int i = 0;
 
-    for (int i = 0; i < w->n_pad; i += 8) {
-        const __m256i lanes = first8(OTO_MAX(w->n - i, 0));
-        const __m256 s = load(w->scores + i, lanes);
-        const __m256i q = _mm256_and_si256(exp_units(_mm256_fmsub_ps(s, by8, most), unit), lanes);
-        const __m256i h = _mm256_srli_epi32(q, 7), l = _mm256_and_si256(q, _mm256_set1_epi32(127));
-        const __m256i words = _mm256_permute4x64_epi64(_mm256_packus_epi32(h, l), 0xd8);
-        const __m128i bytes =
-            _mm_packus_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
-        const int64_t two[2] = {_mm_cvtsi128_si64(bytes), _mm_extract_epi64(bytes, 1)};
+    for (; i + 16 <= w->n; i += 16) {
+        __m256i q[2];
+
+        UNROLL for (int j = 0; j < 2; j++)
+        {
+            const __m256 s = _mm256_loadu_ps(w->scores + i + 8 * j);
+
+            q[j] = exp_units(_mm256_fmsub_ps(s, by8, most), unit);
+            sum = _mm256_add_epi32(sum, q[j]);
+        }
+        _mm256_storeu_si256((__m256i *)(out + i),
+                            _mm256_permute4x64_epi64(_mm256_packus_epi32(q[0], q[1]), 0xd8));
+    }
+    for (; i < w->n_pad; i += 8) {
+        const __m256 s = load(w->scores + i, w->n - i);
+        const __m256i q =
+            _mm256_and_si256(exp_units(_mm256_fmsub_ps(s, by8, most), unit), first8(w->n - i));
+        const __m256i words = _mm256_permute4x64_epi64(_mm256_packus_epi32(q, q), 0xd8);
+        int16_t eight[8];
 
         sum = _mm256_add_epi32(sum, q);
-        memcpy(high + i, &two[0], (size_t)OTO_MIN(8, w->n_pad - i));
-        memcpy(low + i, &two[1], (size_t)OTO_MIN(8, w->n_pad - i));
+        _mm_storeu_si128((__m128i *)eight, _mm256_castsi256_si128(words));
+        memcpy(out + i, eight, (size_t)OTO_MIN(8, w->n_pad - i) * sizeof *out);
     }
     const __m128i four =
         _mm_add_epi32(_mm256_castsi256_si128(sum), _mm256_extracti128_si256(sum, 1));
@@ -480,7 +531,7 @@ static float weigh(const oto_weigh *w, void *a)
     return (float)_mm_cvtsi128_si32(_mm_add_epi32(pair, _mm_shuffle_epi32(pair, 0xb1)));
 }
 
-OTO_PACK8(prepare_i8, 0)
+OTO_PACK8(quantise_row, 0)
 
 static void layer_norm(const float *x, const float *gamma, const float *beta, float eps, int n,
                        float *y)
@@ -488,30 +539,28 @@ static void layer_norm(const float *x, const float *gamma, const float *beta, fl
     const __m256 zero = _mm256_setzero_ps();
     __m256 sum[2] = {zero, zero}, squares[2] = {zero, zero};
 
-    EACH_HALF(n, sum[half] = _mm256_add_ps(sum[half], load(x + i, first8(n - i))));
+    EACH_HALF(n, sum[half] = _mm256_add_ps(sum[half], load(x + i, n - i)));
     const __m256 mean = _mm256_set1_ps(sum_lanes(sum[0], sum[1]) / (float)n);
     EACH_HALF(n, {
-        const __m256i lanes = first8(n - i);
-        const __m256 d =
-            _mm256_and_ps(_mm256_sub_ps(load(x + i, lanes), mean), _mm256_castsi256_ps(lanes));
+        __m256 d = _mm256_sub_ps(load(x + i, n - i), mean);
 
+        if (n - i < 8)
+            d = _mm256_and_ps(d, _mm256_castsi256_ps(first8(n - i)));
         squares[half] = _mm256_fmadd_ps(d, d, squares[half]);
     });
     const float variance = sum_lanes(squares[0], squares[1]) / (float)n;
     const __m256 by = _mm256_set1_ps(1 / __builtin_sqrtf(variance + eps));
     for (int i = 0; i < n; i += 8) {
-        const __m256i lanes = first8(n - i);
-        const __m256 d = _mm256_mul_ps(_mm256_sub_ps(load(x + i, lanes), mean), by);
+        const __m256 d = _mm256_mul_ps(_mm256_sub_ps(load(x + i, n - i), mean), by);
 
-        _mm256_maskstore_ps(y + i, lanes,
-                            _mm256_fmadd_ps(d, load(gamma + i, lanes), load(beta + i, lanes)));
+        store(y + i, n - i, _mm256_fmadd_ps(d, load(gamma + i, n - i), load(beta + i, n - i)));
     }
 }
 
 static void to_bf16(const float *x, int n, uint16_t *out)
 {
     for (int i = 0; i < n; i += 8) {
-        const __m256i v = _mm256_srli_epi32(round_bf16(load(x + i, first8(n - i))), 16);
+        const __m256i v = _mm256_srli_epi32(round_bf16(load(x + i, n - i)), 16);
         const __m128i eight = _mm256_castsi256_si128(
             _mm256_permute4x64_epi64(_mm256_packus_epi32(v, v), _MM_SHUFFLE(3, 1, 2, 0)));
 
@@ -528,11 +577,8 @@ static void to_bf16(const float *x, int n, uint16_t *out)
 
 static void scale_row(const float *x, int n, float by, float *out)
 {
-    for (int i = 0; i < n; i += 8) {
-        const __m256i lanes = first8(n - i);
-
-        _mm256_maskstore_ps(out + i, lanes, _mm256_mul_ps(load(x + i, lanes), _mm256_set1_ps(by)));
-    }
+    for (int i = 0; i < n; i += 8)
+        store(out + i, n - i, _mm256_mul_ps(load(x + i, n - i), _mm256_set1_ps(by)));
 }
 
 /* ---- decoding attention ---- */
@@ -634,22 +680,15 @@ static float dot_f32(const float *a, const float *b, int n)
 {
     __m256 sum[2] = {_mm256_setzero_ps(), _mm256_setzero_ps()};
 
-    EACH_HALF(n, {
-        const __m256i lanes = first8(n - i);
-
-        sum[half] = _mm256_fmadd_ps(load(a + i, lanes), load(b + i, lanes), sum[half]);
-    });
+    EACH_HALF(n,
+              { sum[half] = _mm256_fmadd_ps(load(a + i, n - i), load(b + i, n - i), sum[half]); });
     return sum_lanes(sum[0], sum[1]);
 }
 
 static void ln_max_f32(float *x, int n, float floor)
 {
-    for (int i = 0; i < n; i += 8) {
-        const __m256i lanes = first8(n - i);
-
-        _mm256_maskstore_ps(x + i, lanes,
-                            ln8(_mm256_max_ps(load(x + i, lanes), _mm256_set1_ps(floor))));
-    }
+    for (int i = 0; i < n; i += 8)
+        store(x + i, n - i, ln8(_mm256_max_ps(load(x + i, n - i), _mm256_set1_ps(floor))));
 }
 
 static int argmax_f32(const float *x, int n)
@@ -658,7 +697,7 @@ static int argmax_f32(const float *x, int n)
 
     for (int i = 0; i < n; i += 8) {
         const __m256i lanes = first8(n - i);
-        const __m256 equal = _mm256_cmp_ps(load(x + i, lanes), most, _CMP_EQ_OQ);
+        const __m256 equal = _mm256_cmp_ps(load(x + i, n - i), most, _CMP_EQ_OQ);
         const int hit = _mm256_movemask_ps(_mm256_and_ps(equal, _mm256_castsi256_ps(lanes)));
 
         if (hit)
@@ -673,7 +712,7 @@ static int above_f32(const float *x, int n, float floor)
 
     for (int i = 0; i < n; i += 8) {
         const __m256i lanes = first8(n - i);
-        const __m256 more = _mm256_cmp_ps(load(x + i, lanes), f, _CMP_GT_OQ);
+        const __m256 more = _mm256_cmp_ps(load(x + i, n - i), f, _CMP_GT_OQ);
         const int hit = _mm256_movemask_ps(_mm256_and_ps(more, _mm256_castsi256_ps(lanes)));
 
         if (hit)
@@ -692,7 +731,7 @@ static float logsumexp_f32(const float *x, int n)
         return most;
     EACH_HALF(n, {
         const __m256i lanes = first8(n - i);
-        const __m256 y = exp8(_mm256_sub_ps(load(x + i, lanes), m));
+        const __m256 y = exp8(_mm256_sub_ps(load(x + i, n - i), m));
 
         sum[half] = _mm256_add_ps(sum[half], _mm256_and_ps(y, _mm256_castsi256_ps(lanes)));
     });
@@ -712,7 +751,7 @@ static const oto_kernels_impl impl = {
             .prepare = prepare_bf16,
             .tile = bf16_tile,
             .exp_row = exp_row_bf16},
-           {.mr = MR, .np = 1, .a_bytes = 1, .prepare = prepare_i8, .tile = i8_tile}},
+           {.mr = MR, .np = 1, .a_bytes = 2, .bits = 16, .prepare = prepare_i8, .tile = i8_tile}},
     .finish = finish,
     .weigh = weigh,
     .pack_keys = pack_keys,

@@ -787,7 +787,8 @@ static float logsumexp_f32(const float *x, int n)
     }
 #define I8_MM                                                                                      \
     {                                                                                              \
-        .mr = 12, .np = 4, .a_bytes = 1, .zero = 128, .prepare = prepare_i8, .tile = i8_tile       \
+        .mr = 12, .np = 4, .a_bytes = 1, .zero = 128, .bits = 8, .prepare = prepare_i8,            \
+        .tile = i8_tile                                                                            \
     }
 #define COMMON                                                                                     \
     .finish = finish, .weigh = weigh, .pack_keys = pack_keys, .pack_values = pack_values,          \

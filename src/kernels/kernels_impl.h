@@ -23,6 +23,7 @@ typedef struct {
     int mr, np;  /* most rows and panels of one tile */
     int a_bytes; /* size of an element of a prepared row */
     int zero;    /* I8: the offset added to each element (128 where activations are unsigned) */
+    int bits;    /* I8: of a weight of attention that fits an element: 7, 8, or 16 */
     /* x[k] → a[k_pad], the padding zero; returns the row's scale (I8), else 1. */
     float (*prepare)(const float *x, int k, void *a);
     /* c[m][np * 16] = a[m][..] · W, f32 (I8: int32), rows of c ldc elements apart. groups = k_pad /
@@ -44,7 +45,7 @@ typedef struct {
     float *scores;           /* [n], room to work */
     int n, n_pad, thin_from; /* thin_from: a multiple of 16, or n */
     float unit;              /* a weight of 1: 255 or 16383, for weights of 8 or 14 bits */
-    int parts; /* bytes of a weight: 1 for 8 bits where the tile's rows are unsigned, else 2 */
+    int parts;               /* elements of a weight: 1, or 2 of 7 bits each */
 } oto_weigh;
 
 /* What happens to a tile of sums before it is y. Pointers are at the tile's first output. */
@@ -65,9 +66,9 @@ typedef struct oto_kernels_impl {
     oto_mm mm[3]; /* F32, BF16, I8 */
     /* c[m][ldc] → y[m][n] */
     void (*finish)(const oto_finish *f, const void *c, int ldc, int m, int n);
-    /* Weights exp(score - max), 0 … unit, as bytes in a: of 1 part n_pad of them, zeros from n on;
-     * of 2 their upper 7 bits first, then their lower 7 as as many bytes. None has `zero` added.
-     * Returns their sum. */
+    /* Weights exp(score - max), 0 … unit, as elements of a row in a: of 1 part n_pad of them, zeros
+     * from n on; of 2 their upper 7 bits first, then their lower 7 as as many elements. None has
+     * `zero` added. Returns their sum. */
     float (*weigh)(const oto_weigh *w, void *a);
     /* pack8.h; d: head size */
     void (*pack_keys)(const float *k, size_t ld, int t, int d, char *out, float *scale,

@@ -588,7 +588,7 @@ static const oto_kernels_impl impl = {
             .prepare = prepare_bf16,
             .tile = bf16_tile,
             .exp_row = exp_row_bf16},
-           {.mr = MR, .np = 1, .a_bytes = 1, .prepare = prepare_i8, .tile = i8_tile}},
+           {.mr = MR, .np = 1, .a_bytes = 1, .bits = 7, .prepare = prepare_i8, .tile = i8_tile}},
     .finish = finish,
     .weigh = weigh,
     .pack_keys = pack_keys,

@@ -393,7 +393,7 @@ static const oto_kernels_impl impl = {
             .prepare = prepare_bf16,
             .tile = tile_bf16,
             .exp_row = exp_row_bf16},
-           {.mr = MR, .np = 1, .a_bytes = 1, .prepare = prepare_i8, .tile = tile_i8}},
+           {.mr = MR, .np = 1, .a_bytes = 1, .bits = 7, .prepare = prepare_i8, .tile = tile_i8}},
     .finish = finish,
     .weigh = weigh,
     .pack_keys = pack_keys,
