@@ -14,7 +14,7 @@
  * An i8 weight NAME has a companion NAME_scale, f32, one per row; an i16 weight has one for all.
  * Stored values are round(w × scale), so w = q / scale. The companion is copied (the file's is
  * unaligned) and hung on its tensor. */
-#include "weights/formats.h"
+#include "weights/parts.h"
 
 #include <jansson.h>
 
@@ -285,39 +285,6 @@ static int read_config(oto_weights *w, oto_err *e)
     return rc;
 }
 
-static int vocabulary_of_json(oto_weights *w, const json_t *list, oto_err *e)
-{
-    size_t n = json_array_size(list), total = 0;
-    if (!json_is_array(list) || n > MAX_VOCAB) {
-        return oto_weights_fail(w, e, OTO_E_INPUT,
-                                "vocabulary.json is not a list of at most %d tokens", MAX_VOCAB);
-    }
-    for (size_t i = 0; i < n; i++) {
-        const json_t *s = json_array_get(list, i);
-        if (!json_is_string(s)) {
-            return oto_weights_fail(w, e, OTO_E_INPUT, "vocabulary.json: token %zu is not a string",
-                                    i);
-        }
-        total += json_string_length(s);
-    }
-    oto_span32 *at;
-    char *text;
-    int rc = oto_arena_get(w->a, n, sizeof *at, &at, e);
-    rc = rc ? rc : oto_arena_get(w->a, total, 1, &text, e);
-    if (rc) {
-        return rc;
-    }
-    size_t used = 0;
-    for (size_t i = 0; i < n; i++) {
-        const json_t *s = json_array_get(list, i);
-        size_t len = json_string_length(s);
-        memcpy(text + used, json_string_value(s), len);
-        at[i] = (oto_span32){(uint32_t)used, (uint32_t)len};
-        used += len;
-    }
-    return oto_weights_put_strs(w, "ct2.vocabulary", text, at, n, e);
-}
-
 /* One token a line, in the printable form of byte-level tokens, so that no token holds a line end.
  */
 static int vocabulary_of_text(oto_weights *w, oto_slice text, oto_err *e)
@@ -348,15 +315,13 @@ static int vocabulary_of_text(oto_weights *w, oto_slice text, oto_err *e)
 
 static int read_vocabulary(oto_weights *w, oto_err *e)
 {
-    json_t *list;
-    int rc = load_json(w, "vocabulary.json", MAX_VOCAB_BYTES, &list, e);
-    if (rc || list) {
-        rc = rc ? rc : vocabulary_of_json(w, list, e);
-        json_decref(list);
-        return rc;
-    }
     oto_slice text;
     oto_err why;
+    int rc = oto_weights_beside(w, "vocabulary.json", &text, &why);
+    if (rc != OTO_E_NOT_FOUND) {
+        return rc ? oto_fail(e, rc, "%s", why.text)
+                  : oto_json_strings(w, "vocabulary.json", text, "ct2.vocabulary", e);
+    }
     rc = oto_weights_beside(w, "vocabulary.txt", &text, &why);
     if (rc == OTO_E_NOT_FOUND) {
         return 0; /* the tensors alone may be wanted; the family complains when it needs the tokens

@@ -23,7 +23,8 @@ typedef struct {
     int (*parse)(oto_weights *w, oto_err *e);
 } oto_format;
 
-extern const oto_format oto_format_gguf, oto_format_ct2, oto_format_ggml, oto_format_onnx;
+extern const oto_format oto_format_gguf, oto_format_ct2, oto_format_ggml, oto_format_onnx,
+    oto_format_torch;
 
 /* How an array of numbers lies in memory (little endian, any alignment). Values are GGUF's type
  * ids. */
@@ -101,6 +102,9 @@ int oto_weights_fail(const oto_weights *w, oto_err *e, int code, const char *fmt
 /* The whole file NAME beside the main one, valid as long as w. Fails with NOT_FOUND when there is
  * none. */
 int oto_weights_beside(oto_weights *w, const char *name, oto_slice *out, oto_err *e) OTO_CHECK;
+/* The same of the file whose name ends so; of several the first by name. */
+int oto_weights_beside_like(oto_weights *w, const char *ending, oto_slice *out,
+                            oto_err *e) OTO_CHECK;
 
 /* Adds *t (copied). t->name [name_n bytes, need not be terminated] is copied into w->a. t->data
  * must lie inside w->main or be memory of w->a. n_bytes must be what type and dim make (t->n_bytes

@@ -1,7 +1,6 @@
 /* The part of an ONNX file that FSMN-VAD's weights are in, read in place, and am.mvn beside it.
  *
- * Protocol Buffers: a message is fields, each a key (field number * 8 + wire type) and a value:
- * 0 varint, 1 eight bytes, 2 length and bytes, 5 four bytes. Read are
+ * Of the Protocol Buffers (protobuf.c) are read
  *
  *   ModelProto   7 graph
  *   GraphProto   1 node, 5 initializer
@@ -11,69 +10,11 @@
  * Exporters give the matrices of products names like "onnx::MatMul_147" and store them [in][out].
  * The node that uses one is called after its layer, so the matrix gets a second name from there:
  * "/encoder/in_linear1/linear/MatMul_output_0" -> "encoder.in_linear1.linear.weight.T". */
-#include "weights/formats.h"
+#include "weights/parts.h"
 
-#include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
-#define MAX_CMVN   8192
-#define MAX_NUMBER 64
-
-typedef enum { VARINT = 0, FIXED64 = 1, BYTES = 2, FIXED32 = 5 } wire_type;
-
-typedef struct {
-    uint32_t number;
-    uint64_t varint;
-    oto_slice bytes;
-} field;
-
-static uint64_t read_varint(oto_reader *r)
-{
-    uint64_t v = 0;
-
-    for (int shift = 0; shift < 64; shift += 7) {
-        const uint8_t b = oto_read_u8(r);
-
-        v |= (uint64_t)(b & 0x7f) << shift;
-        if (b < 0x80)
-            return v;
-    }
-    r->bad = true;
-    return 0;
-}
-
-/* The next field; false at the end and (with r->bad) where the bytes make no sense. */
-static bool next_field(oto_reader *r, field *f)
-{
-    uint64_t key;
-
-    if (r->bad || oto_reader_left(r) == 0)
-        return false;
-    key = read_varint(r);
-    *f = (field){.number = (uint32_t)(key >> 3)};
-    switch (key & 7) {
-    case VARINT:
-        f->varint = read_varint(r);
-        break;
-    case FIXED64:
-        f->varint = oto_read_u64(r);
-        break;
-    case FIXED32:
-        f->varint = oto_read_u32(r);
-        break;
-    case BYTES: {
-        const uint64_t n = read_varint(r);
-
-        f->bytes.p = (const char *)oto_read_bytes(r, n);
-        f->bytes.n = f->bytes.p != NULL ? (size_t)n : 0;
-        break;
-    }
-    default:
-        r->bad = true;
-    }
-    return !r->bad;
-}
+typedef oto_proto_field field;
 
 static void reader_of(oto_reader *r, oto_slice s)
 {
@@ -109,7 +50,7 @@ static bool read_tensor(oto_slice s, proto_tensor *t)
     field f;
 
     reader_of(&r, s);
-    while (next_field(&r, &f))
+    while (oto_proto_next(&r, &f))
         switch (f.number) {
         case 1: /* one by one, or packed */
             if (f.bytes.p == NULL) {
@@ -118,7 +59,7 @@ static bool read_tensor(oto_slice s, proto_tensor *t)
             }
             reader_of(&dims, f.bytes);
             while (oto_reader_left(&dims) > 0 && !dims.bad)
-                add_dim(t, read_varint(&dims));
+                add_dim(t, oto_proto_varint(&dims));
             r.bad |= dims.bad;
             break;
         case 2:
@@ -163,11 +104,6 @@ static int add_tensor(oto_weights *w, oto_slice s, oto_err *e)
 
 /* ---- nodes ---- */
 
-static bool slice_is(oto_slice s, const char *z)
-{
-    return s.n == strlen(z) && memcmp(s.p, z, s.n) == 0;
-}
-
 /* "/a/b/MatMul_output_0" -> "a.b.weight.T" */
 static bool layer_name(oto_slice output, char *out, size_t size)
 {
@@ -200,7 +136,7 @@ static int name_product(oto_weights *w, oto_slice s, oto_err *e)
     field f;
 
     reader_of(&r, s);
-    while (next_field(&r, &f)) {
+    while (oto_proto_next(&r, &f)) {
         if (f.number == 1 && n_inputs < 2)
             input[n_inputs++] = f.bytes;
         else if (f.number == 2)
@@ -210,7 +146,7 @@ static int name_product(oto_weights *w, oto_slice s, oto_err *e)
     }
     if (r.bad)
         return broken(w, "a node", e);
-    if (!slice_is(op, "MatMul") || n_inputs < 2 || input[1].p == NULL ||
+    if (!oto_slice_is(op, "MatMul") || n_inputs < 2 || input[1].p == NULL ||
         input[1].n >= sizeof target || !layer_name(output, alias, sizeof alias))
         return 0;
     memcpy(target, input[1].p, input[1].n);
@@ -228,63 +164,27 @@ static int read_graph(oto_weights *w, oto_slice graph, oto_err *e)
 
     /* Twice: names come from nodes, which may stand before the tensors. */
     reader_of(&r, graph);
-    while (rc == 0 && next_field(&r, &f))
+    while (rc == 0 && oto_proto_next(&r, &f))
         if (f.number == 5)
             rc = add_tensor(w, f.bytes, e);
     if (rc == 0 && r.bad)
         return broken(w, "the graph", e);
     reader_of(&r, graph);
-    while (rc == 0 && next_field(&r, &f))
+    while (rc == 0 && oto_proto_next(&r, &f))
         if (f.number == 1)
             rc = name_product(w, f.bytes, e);
     return rc;
 }
 
-/* ---- am.mvn: kaldi's text form ---- */
+/* ---- am.mvn ---- */
 
-static bool is_space(char c)
-{
-    return c == ' ' || c == '\t' || c == '\r' || c == '\n';
-}
-
-/* The numbers between "[" and "]" behind `tag` and its "<LearnRateCoef> 0". */
 static int read_vector(oto_weights *w, oto_slice text, const char *tag, const char *key, oto_err *e)
 {
-    const char *p = memmem(text.p, text.n, tag, strlen(tag)), *end;
-    float *v;
-    size_t n = 0;
-    int rc;
+    const float *v;
+    size_t n;
+    const int rc = oto_kaldi_vector(w, text, tag, &v, &n, e);
 
-    if (p == NULL || (p = memchr(p, '[', text.n - (size_t)(p - text.p))) == NULL ||
-        (end = memchr(p, ']', text.n - (size_t)(p - text.p))) == NULL)
-        return oto_weights_fail(w, e, OTO_E_INPUT, "am.mvn: no %s [ … ]", tag);
-    if ((rc = oto_arena_get(w->a, MAX_CMVN, sizeof *v, &v, e)) != 0)
-        return rc;
-    for (p++; p < end;) {
-        char number[MAX_NUMBER], *stop;
-        size_t len = 0;
-
-        while (p < end && is_space(*p))
-            p++;
-        while (p + len < end && !is_space(p[len]) && len < sizeof number - 1)
-            len++;
-        if (len == 0)
-            break;
-        memcpy(number, p, len);
-        number[len] = '\0';
-        p += len;
-        if (n == MAX_CMVN)
-            return oto_weights_fail(w, e, OTO_E_INPUT, "am.mvn: more than %d values of %s",
-                                    MAX_CMVN, tag);
-        v[n] = strtof(number, &stop);
-        if (stop != number + len || !isfinite(v[n]))
-            return oto_weights_fail(w, e, OTO_E_INPUT, "am.mvn: %s holds what is not a number",
-                                    tag);
-        n++;
-    }
-    if (n == 0)
-        return oto_weights_fail(w, e, OTO_E_INPUT, "am.mvn: %s is empty", tag);
-    return oto_weights_put_array(w, key, OTO_M_F32, v, n, e);
+    return rc == 0 ? oto_weights_put_array(w, key, OTO_M_F32, v, n, e) : rc;
 }
 
 static int read_cmvn(oto_weights *w, oto_err *e)
@@ -317,7 +217,7 @@ static int onnx_parse(oto_weights *w, oto_err *e)
     int rc;
 
     reader_of(&r, w->main);
-    while (next_field(&r, &f))
+    while (oto_proto_next(&r, &f))
         if (f.number == 7 && f.bytes.p != NULL)
             graph = f.bytes;
     if (r.bad)

@@ -3,7 +3,7 @@
  * Whatever a parser hands over is checked here for what all formats share, so that behind
  * oto_weights_open a tensor's pointer, shape and size agree and lie inside the map. Names and
  * aliases are found through one hash table; metadata are few and found by walking. */
-#include "weights/formats.h"
+#include "weights/parts.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -13,7 +13,7 @@
 
 /* The one line a new format needs. Order: the surest mark first. */
 static const oto_format *const formats[] = {&oto_format_gguf, &oto_format_ggml, &oto_format_ct2,
-                                            &oto_format_onnx};
+                                            &oto_format_torch, &oto_format_onnx};
 
 /* Tables larger than any model's: a file asking for more is refused before anything is allocated
  * for it. */
@@ -324,13 +324,11 @@ static const char *mistaken_for(const uint8_t *p, size_t n)
         size_t n;
         const char *what;
     } known[] = {
-        {"PK\003\004", 4,
-         "a zip archive or PyTorch checkpoint; convert it to CTranslate2 or ggml first"},
         {"version https://git-lfs", 23,
          "a Git LFS pointer, not the file itself: fetch it with git lfs pull"},
         {"<!DOCTYPE", 9, "a web page, not a model"},
         {"<html", 5, "a web page, not a model"},
-        {"\x80\x02", 2, "a Python pickle; convert it to CTranslate2 or ggml first"},
+        {"\x80\x02", 2, "a Python pickle, but no checkpoint of torch.save"},
         {"RIFF", 4, "a sound file, not a model"},
         {"ggjt", 4, "an old language-model file"},
     };
@@ -364,7 +362,7 @@ static int choose(oto_weights *w, oto_err *e)
     }
     return oto_weights_fail(
         w, e, OTO_E_INPUT,
-        "not a model file (GGUF, CTranslate2 model.bin, whisper.cpp ggml or ONNX)");
+        "not a model file (GGUF, CTranslate2 model.bin, whisper.cpp ggml, PyTorch or ONNX)");
 }
 
 static int parse(oto_weights *w, oto_err *e)
@@ -537,6 +535,48 @@ int oto_weights_beside(oto_weights *w, const char *name, oto_slice *out, oto_err
     const oto_map *m = &w->maps[w->n_maps++];
     *out = (oto_slice){(const char *)m->p, m->n};
     return 0;
+}
+
+static bool ends_with(const char *name, const char *ending)
+{
+    const size_t n = strlen(name), k = strlen(ending);
+    return n > k && strcmp(name + n - k, ending) == 0;
+}
+
+int oto_weights_beside_like(oto_weights *w, const char *ending, oto_slice *out, oto_err *e)
+{
+    char name[256] = "";
+    for (size_t i = 0; i < w->n_side; i++) {
+        if (ends_with(w->side[i].name, ending)) {
+            return oto_weights_beside(w, w->side[i].name, out, e);
+        }
+    }
+    DIR *d = w->dir ? opendir(w->dir) : NULL;
+    for (struct dirent *f; d && (f = readdir(d)) != NULL;) {
+        if (ends_with(f->d_name, ending) && (!name[0] || strcmp(f->d_name, name) < 0)) {
+            snprintf(name, sizeof name, "%s", f->d_name);
+        }
+    }
+    if (d) {
+        closedir(d);
+    }
+    return name[0] ? oto_weights_beside(w, name, out, e)
+                   : oto_weights_fail(w, e, OTO_E_NOT_FOUND, "there is no *%s beside it", ending);
+}
+
+bool oto_slice_is(oto_slice s, const char *z)
+{
+    return s.n == strlen(z) && memcmp(s.p, z, s.n) == 0;
+}
+
+const char *oto_shown(oto_slice s, char out[64])
+{
+    const size_t n = OTO_MIN(s.n, (size_t)60);
+    for (size_t i = 0; i < n; i++) {
+        out[i] = (char)((uint8_t)s.p[i] < ' ' || s.p[i] == 0x7f ? '?' : s.p[i]);
+    }
+    out[n] = 0;
+    return out;
 }
 
 /* ---- asking

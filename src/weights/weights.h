@@ -8,7 +8,7 @@
 
 #include "base/base.h"
 
-/* ---- reading (open.c, gguf.c, ct2.c, ggml.c, onnx.c)
+/* ---- reading (open.c, gguf.c, ct2.c, ggml.c, onnx.c, torch.c)
  * --------------------------------------------- */
 
 /* Values are ggml's type ids where ggml has one. */
@@ -48,13 +48,15 @@ typedef struct oto_weights oto_weights;
 /* Opens a file or a folder by what it holds, not by its name:
  *   GGUF v3 file; CTranslate2 folder (model.bin + config.json + vocabulary.{json,txt} [+
  * tokenizer.json]) or its model.bin; whisper.cpp ggml .bin; FSMN-VAD ONNX folder (model.onnx +
- * am.mvn) or its model.onnx. Fails with a text that names the file, what is wrong and where. */
+ * am.mvn) or its model.onnx; FunASR folder (model.pt, a PyTorch checkpoint, + am.mvn, tokens.json
+ * or *.bpe.model, config.yaml) or its model.pt. Fails with a text that names the file, what is
+ * wrong and where. */
 int oto_weights_open(const char *path, oto_weights **out, oto_err *e) OTO_CHECK;
 int oto_weights_open_fd(int fd, const char *name, oto_weights **out,
                         oto_err *e) OTO_CHECK; /* GGUF only */
 void oto_weights_close(oto_weights *w);
 const char *oto_weights_path(const oto_weights *w);
-/* "gguf", "ct2", "ggml" or "onnx". */
+/* "gguf", "ct2", "ggml", "onnx" or "torch". */
 const char *oto_weights_format(const oto_weights *w);
 size_t oto_weights_bytes(const oto_weights *w);
 
@@ -76,7 +78,8 @@ int64_t oto_tensor_row_len(const oto_tensor *t);
  * absent, "tokenizer.tokens" (raw byte strings). CTranslate2: config.json's arrays as
  * "ct2.suppress_ids", "ct2.suppress_ids_begin", "ct2.lang_ids" (int arrays), "ct2.alignment_heads"
  * (flattened pairs), vocabulary as "ct2.vocabulary" (strings, UTF-8 as in the file). ONNX VAD:
- * "vad.cmvn_shift", "vad.cmvn_scale" (f32). */
+ * "vad.cmvn_shift", "vad.cmvn_scale" (f32). FunASR folder: as in FunASR's GGUF files
+ * (general.architecture, pf.*, sv.*, ct.*), and the tensors cmvn.shift and cmvn.scale. */
 bool oto_weights_int(const oto_weights *w, const char *key, int64_t *out);
 bool oto_weights_f32(const oto_weights *w, const char *key, double *out);
 bool oto_weights_str(const oto_weights *w, const char *key, oto_slice *out);
