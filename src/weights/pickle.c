@@ -117,6 +117,7 @@ static int gather(machine *m, oto_pickle_kind kind, size_t n)
 /* Takes the last mark away; *n: objects above it. */
 static int pop_mark(machine *m, size_t *n)
 {
+    *n = 0;
     if (m->n_marks == 0)
         return garbled(m);
     *n = height(m);
@@ -326,7 +327,7 @@ static int drop_to_mark(machine *m)
     size_t n;
     const int rc = pop_mark(m, &n);
 
-    m->n -= rc == 0 ? n : 0;
+    m->n -= n;
     return rc;
 }
 

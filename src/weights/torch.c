@@ -237,7 +237,7 @@ static int write_out(checkpoint *c, placed *p, const char *from)
 static int place(checkpoint *c, placed *p)
 {
     const size_t item = storages[p->from.which].bytes;
-    oto_slice bytes;
+    oto_slice bytes = {0};
     uint64_t end;
     int rc = find_storage(c, p->name, &p->from, &bytes);
 

@@ -78,7 +78,7 @@ static int read_end64(const oto_weights *w, oto_slice file, size_t end, director
 
 static int read_end(const oto_weights *w, oto_slice file, directory *d, oto_err *e)
 {
-    size_t at;
+    size_t at = 0;
     oto_reader r;
     int rc = 0;
 
@@ -212,7 +212,7 @@ oto_zip_entry *oto_zip_find(const oto_zip *z, oto_slice name)
 
 int oto_zip_read(const oto_weights *w, oto_slice file, oto_arena *a, oto_zip *out, oto_err *e)
 {
-    directory d;
+    directory d = {0};
     oto_reader r;
     int rc = read_end(w, file, &d, e);
 
