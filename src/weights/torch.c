@@ -66,8 +66,8 @@ typedef struct {
 static bool torch_matches(const uint8_t *p, size_t n, uint64_t file_bytes)
 {
     (void)file_bytes;
-    return n >= sizeof old_magic &&
-           (memcmp(p, "PK\3\4", 4) == 0 || memcmp(p, old_magic, sizeof old_magic) == 0);
+    return (n >= 4 && memcmp(p, "PK\3\4", 4) == 0) ||
+           (n >= sizeof old_magic && memcmp(p, old_magic, sizeof old_magic) == 0);
 }
 
 static int read_pickle(checkpoint *c, oto_reader *r, oto_pickle_result *out)

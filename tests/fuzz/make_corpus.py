@@ -3,9 +3,16 @@
 
 Usage: tests/fuzz/make_corpus.py   (writes into tests/fuzz/corpus; what is there already stays)
 """
+import collections
+import io
+import os
 import pathlib
+import pickle
 import struct
 import subprocess
+import sys
+import types
+import zipfile
 
 ROOT = pathlib.Path(__file__).parent / "corpus"
 
@@ -205,6 +212,206 @@ def make_onnx():
     put("onnx", "short", onnx_folder(onnx(parts)[:-10]))
 
 
+# ---- PyTorch checkpoints and what FunASR puts beside them
+
+def fake_torch():
+    """Modules with the names that torch's pickles contain, so that Python's own pickler writes them."""
+    torch, utils = types.ModuleType("torch"), types.ModuleType("torch._utils")
+
+    def rebuild(*args):
+        raise RuntimeError
+
+    for name in ("_rebuild_tensor_v2", "_rebuild_tensor", "_rebuild_parameter"):
+        f = types.FunctionType(rebuild.__code__, globals(), name)
+        f.__module__, f.__qualname__ = "torch._utils", name
+        setattr(utils, name, f)
+    for name in ("Float", "Half", "BFloat16", "Long", "Int", "Double"):
+        setattr(torch, name + "Storage", type(name + "Storage", (), {"__module__": "torch"}))
+    sys.modules["torch"], sys.modules["torch._utils"] = torch, utils
+    return torch, utils
+
+
+class Storage:
+    def __init__(self, key, kind, n, raw):
+        self.key, self.kind, self.n, self.raw = key, kind, n, raw
+
+
+class Tensor:
+    def __init__(self, storage, size, stride=None, offset=0, v1=False):
+        if stride is None:
+            stride, step = [], 1
+            for d in reversed(size):
+                stride.insert(0, step)
+                step *= d
+        self.args = (storage, offset, tuple(size), tuple(stride))
+        self.v1 = v1
+
+    def __reduce__(self):
+        u = sys.modules["torch._utils"]
+        if self.v1:
+            return u._rebuild_tensor, self.args
+        return u._rebuild_tensor_v2, self.args + (False, collections.OrderedDict())
+
+
+class Parameter:
+    def __init__(self, tensor):
+        self.tensor = tensor
+
+    def __reduce__(self):
+        return sys.modules["torch._utils"]._rebuild_parameter, (self.tensor, True, collections.OrderedDict())
+
+
+class Harm:
+    def __reduce__(self):
+        return os.system, ("touch /tmp/harm",)
+
+
+def pickled(obj, protocol=2, storages=None, old=False):
+    out = io.BytesIO()
+
+    class Pickler(pickle.Pickler):
+        def persistent_id(self, o):
+            if isinstance(o, Storage):
+                if storages is not None:
+                    storages[o.key] = o
+                kind = getattr(sys.modules["torch"], o.kind + "Storage")
+                return ("storage", kind, o.key, "cpu", o.n) + ((None,) if old else ())
+
+    Pickler(out, protocol).dump(obj)
+    return out.getvalue()
+
+
+def torch_zip(obj, protocol=2, more=(), compress=(), program=None, leave_out=(), cut={}):
+    storages, out = {}, io.BytesIO()
+    program = program or pickled(obj, protocol, storages)
+    with zipfile.ZipFile(out, "w") as z:
+        def entry(name, raw):
+            info = zipfile.ZipInfo("model/" + name, (1980, 1, 1, 0, 0, 0))
+            z.writestr(info, raw, zipfile.ZIP_DEFLATED if name in compress else zipfile.ZIP_STORED)
+        entry("data.pkl", program)
+        for name, raw in more:
+            entry(name, raw)
+        for key, s in storages.items():
+            if key not in leave_out:
+                entry("data/" + key, s.raw[: len(s.raw) - cut.get(key, 0)])
+        entry("version", b"3\n")
+    return out.getvalue()
+
+
+def torch_old(obj, little=True, forget=()):
+    storages = {}
+    body = pickled(obj, 2, storages, old=True)
+    keys = sorted(k for k in storages if k not in forget)
+    out = pickled(0x1950A86A20F9469CFC6C) + pickled(1001)
+    out += pickled({"protocol_version": 1001, "little_endian": little, "type_sizes": {"short": 2}})
+    out += body + pickled(keys)
+    return out + b"".join(struct.pack("<q", storages[k].n) + storages[k].raw for k in keys)
+
+
+def funasr_folder(main, mvn_text=None, tokens=None, pieces=None, config=None):
+    side = [x.encode() if isinstance(x, str) else x for x in (mvn_text, tokens, pieces, config)]
+    flags = sum(1 << i for i, x in enumerate(side) if x is not None)
+    side = [x or b"" for x in side]
+    return struct.pack("<B4H", flags, *map(len, side)) + b"".join(side) + main
+
+
+def sentencepiece(*pieces):
+    return b"".join(block(1, block(1, p) + varint(2 << 3 | 5) + bytes(4) + number(3, 1)) for p in pieces) + block(
+        2, b"")
+
+
+CT_CONFIG = """# punctuation
+model: CTTransformer
+model_conf:
+    ignore_id: 0
+    punc_list:
+    - <unk>
+    - '_'   # none
+    - "\\uFF0C"
+    - 。
+    - '?'
+    - 、
+    punc_weight: [1.0, 1.0]
+    sentence_end_id: 3
+encoder_conf:
+    attention_heads: 8
+    num_blocks: 4
+    kernel_size: 11
+    sanm_shfit: 5
+"""
+
+
+def make_torch():
+    fake_torch()
+    f32 = lambda n: struct.pack(f"<{n}f", *[i / 8 for i in range(n)])
+    s = lambda key, kind, n, raw: Storage(key, kind, n, raw)
+    a = s("0", "Float", 6, f32(6))
+    order = collections.OrderedDict
+    state = order([("w", Tensor(a, (2, 3))), ("turned", Tensor(a, (3, 2), (1, 3))), ("part", Tensor(a, (2,), (1,), 4)),
+                   ("wide", Tensor(a, (2, 2), (0, 1))), ("h", Tensor(s("1", "Half", 2, bytes(4)), (2, 1, 1))),
+                   ("b", Parameter(Tensor(s("2", "BFloat16", 2, b"\x80\x3f\0\xc0"), (2,)))),
+                   ("n", Tensor(s("3", "Long", 1, struct.pack("<q", 7)), ())), ("none", Tensor(s("4", "Float", 0, b""), (0, 4)))])
+    state._metadata = order([("", {"version": 1})])
+    put("torch", "all", funasr_folder(torch_zip(state, more=[("byteorder", b"little")])))
+    put("torch", "protocol4", funasr_folder(torch_zip(state, 4)))
+    put("torch", "old", funasr_folder(torch_old(state)))
+    nested = {"epoch": 3, "lr": 0.5, "done": False, "state_dict": order((("module." + k, v) for k, v in state.items()))}
+    put("torch", "nested", funasr_folder(torch_zip(nested)))
+    put("torch", "model_key", funasr_folder(torch_zip({"model": state, "list": [1, None, b"x", "y", -5, 300, 70000, 1 << 40]}, 4)))
+    one = order([("w", Tensor(a, (2, 3)))])
+    put("torch", "harm", funasr_folder(torch_zip(order([("w", Tensor(a, (2, 3))), ("x", Harm())]))))
+    put("torch", "harm4", funasr_folder(torch_zip([Harm()], 4)))
+    put("torch", "compressed", funasr_folder(torch_zip(one, compress=("data/0",))))
+    put("torch", "compressed_pickle", funasr_folder(torch_zip(one, compress=("data.pkl",))))
+    put("torch", "no_storage", funasr_folder(torch_zip(one, leave_out=("0",))))
+    put("torch", "short_storage", funasr_folder(torch_zip(one, cut={"0": 4})))
+    put("torch", "past_end", funasr_folder(torch_zip(order([("w", Tensor(a, (2, 3), None, 1))]))))
+    put("torch", "far_stride", funasr_folder(torch_zip(order([("w", Tensor(a, (2, 2), (1 << 62, 1 << 62)))]))))
+    put("torch", "huge_dims", funasr_folder(torch_zip(order([("w", Tensor(a, (1 << 40, 1 << 40), (0, 0)))]))))
+    put("torch", "huge_copy", funasr_folder(torch_zip(order([("w", Tensor(a, (1 << 13, 1 << 13), (0, 0)))]))))
+    put("torch", "negative", funasr_folder(torch_zip(order([("w", Tensor(a, (-1, 3)))]))))
+    put("torch", "five_dims", funasr_folder(torch_zip(order([("w", Tensor(a, (1, 1, 1, 2, 3)))]))))
+    put("torch", "doubles", funasr_folder(torch_zip(order([("w", Tensor(s("0", "Double", 1, bytes(8)), (1,)))]))))
+    put("torch", "twice", funasr_folder(torch_zip(order([("w", Tensor(a, (2, 3))), ("module.w", Tensor(a, (6,)))]))))
+    put("torch", "list", funasr_folder(torch_zip([Tensor(a, (2, 3))])))
+    put("torch", "empty", funasr_folder(torch_zip(order())))
+    put("torch", "big_endian", funasr_folder(torch_zip(one, more=[("byteorder", b"big")])))
+    put("torch", "old_big_endian", funasr_folder(torch_old(one, False)))
+    put("torch", "old_forgotten", funasr_folder(torch_old(one, forget=("0",))))
+    put("torch", "deep", funasr_folder(torch_zip(None, program=b"\x80\x02" + b"(" * 100 + b".")))
+    put("torch", "underflow", funasr_folder(torch_zip(None, program=b"\x80\x02(0.")))
+    put("torch", "itself", funasr_folder(torch_zip(None, program=b"\x80\x02}q\0X\x05\0\0\0modelh\0s.")))
+    put("torch", "text_op", funasr_folder(torch_zip(None, program=b"I1\n.")))
+    put("torch", "memo", funasr_folder(torch_zip(None, program=b"\x80\x02Nr\xff\xff\xff\xff.")))
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as z:
+        z.writestr(zipfile.ZipInfo("a.txt"), b"text")
+    put("torch", "other_zip", funasr_folder(out.getvalue()))
+    put("torch", "short", funasr_folder(torch_zip(one)[:-30]))
+    put("torch", "comment", funasr_folder(torch_zip(one)[:-2] + b"\4\0PK\5\6"))
+
+    def named(*names):
+        return torch_zip(order((n, Tensor(a, (2, 3))) for n in names))
+
+    pf = named("predictor.cif_output.weight", "decoder.decoders3.0.norm1.weight", "predictor.blstm.weight_ih_l0")
+    pf_config = "encoder_conf:\n    attention_heads: 4\n    kernel_size: 11\npredictor_conf:\n    threshold: 1.0\n    tail_threshold: 0.45\n"
+    put("torch", "paraformer", funasr_folder(pf, mvn(), '["<blank>", "<s>", "\\u4e2d"]', None, pf_config))
+    put("torch", "no_tokens", funasr_folder(pf, mvn(), None, None, pf_config))
+    put("torch", "no_mvn", funasr_folder(pf, None, "[]"))
+    put("torch", "bad_mvn", funasr_folder(pf, mvn(shift="1 2x"), "[]"))
+    put("torch", "bad_tokens", funasr_folder(pf, mvn(), '["a", 1]'))
+    put("torch", "bad_heads", funasr_folder(pf, mvn(), '["a"]', None, "encoder_conf:\n  attention_heads: four\n"))
+    sv = named("ctc.ctc_lo.weight", "encoder.tp_norm.weight", "embed.weight")
+    put("torch", "sensevoice", funasr_folder(sv, mvn(), None, sentencepiece("<unk>", "\u2581the", "", "中")))
+    put("torch", "sensevoice_tokens", funasr_folder(sv, mvn(), '["<unk>", "\u2581the"]'))
+    put("torch", "bad_pieces", funasr_folder(sv, mvn(), None, sentencepiece("<unk>")[:-5]))
+    put("torch", "no_pieces", funasr_folder(sv, mvn(), None, b""))
+    ct = named("embed.weight", "decoder.weight", "encoder.encoders0.0.norm1.weight")
+    put("torch", "punctuation", funasr_folder(ct, None, '["<unk>", "a"]', None, CT_CONFIG))
+    put("torch", "no_marks", funasr_folder(ct, None, '["<unk>"]', None, "model_conf:\n  ignore_id: 0\n"))
+    put("torch", "vad", funasr_folder(named("encoder.fsmn.0.fsmn_block.conv_left.weight", "encoder.out_linear2.linear.weight"), mvn()))
+
+
 # ---- tokens
 
 def tokens(words, text, flags):
@@ -260,4 +467,5 @@ make_media()
 make_ct2()
 make_ggml()
 make_onnx()
+make_torch()
 make_tokens()

@@ -46,7 +46,7 @@ static void says_what_the_file_is_instead(void **state)
         const char *bytes, *words;
     } files[] = {
         {"", "empty"},
-        {"PK\003\004 and so on", "zip archive"},
+        {"PK\003\004 and so on", "end of the archive is missing"},
         {"version https://git-lfs.github.com/spec/v1\noid sha256:", "Git LFS pointer"},
         {"<!DOCTYPE html><html></html>", "web page"},
         {"RIFF....WAVEfmt ", "sound file"},
