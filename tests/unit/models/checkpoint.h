@@ -1,0 +1,224 @@
+/* Writes a model's tensors as torch.save does: a zip archive of a pickle and storages, in PyTorch's
+ * orientation; and the files that FunASR puts beside it. */
+#ifndef CHECKPOINT_H
+#define CHECKPOINT_H
+
+#include "weights/weights.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct {
+    char *p;
+    size_t n, cap;
+} checkpoint_bytes;
+
+static void checkpoint_put(checkpoint_bytes *b, const void *p, size_t n)
+{
+    if (b->n + n > b->cap) {
+        b->cap = (b->n + n) * 2;
+        b->p = realloc(b->p, b->cap);
+    }
+    memcpy(b->p + b->n, p, n);
+    b->n += n;
+}
+
+static void checkpoint_text(checkpoint_bytes *b, const char *z)
+{
+    checkpoint_put(b, z, strlen(z));
+}
+
+static void checkpoint_u32(checkpoint_bytes *b, uint32_t v)
+{
+    checkpoint_put(b, &v, sizeof v);
+}
+
+static void checkpoint_string(checkpoint_bytes *b, const char *z)
+{
+    checkpoint_text(b, "X");
+    checkpoint_u32(b, (uint32_t)strlen(z));
+    checkpoint_text(b, z);
+}
+
+static void checkpoint_int(checkpoint_bytes *b, int64_t v)
+{
+    checkpoint_text(b, "J");
+    checkpoint_u32(b, (uint32_t)v);
+}
+
+typedef struct {
+    char name[128];
+    int rank;
+    int64_t dim[OTO_MAX_RANK], stride[OTO_MAX_RANK];
+    float *v; /* f32 */
+    size_t n;
+} checkpoint_tensor;
+
+typedef struct {
+    checkpoint_tensor t[2000];
+    int n;
+} checkpoint;
+
+/* One entry's header; the directory's when `at` is given. No checksums: nothing here reads them. */
+static void checkpoint_header(checkpoint_bytes *b, const char *name, size_t bytes, const size_t *at)
+{
+    const uint16_t zero[2] = {0};
+    const uint32_t n = (uint32_t)strlen(name);
+
+    checkpoint_text(b, at != NULL ? "PK\1\2" : "PK\3\4");
+    checkpoint_put(b, zero, at != NULL ? 4 : 2);
+    for (int i = 0; i < 3; i++)
+        checkpoint_u32(b, 0); /* flags, method, time, date, checksum */
+    checkpoint_u32(b, (uint32_t)bytes);
+    checkpoint_u32(b, (uint32_t)bytes);
+    checkpoint_u32(b, n);
+    if (at != NULL) {
+        for (int i = 0; i < 2; i++)
+            checkpoint_u32(b, 0);
+        checkpoint_put(b, zero, 2);
+        checkpoint_u32(b, (uint32_t)*at);
+    }
+    checkpoint_put(b, name, n);
+}
+
+static void checkpoint_pickle(const checkpoint *c, checkpoint_bytes *b)
+{
+    char key[16];
+
+    checkpoint_text(b, "\x80\x02}(");
+    for (int i = 0; i < c->n; i++) {
+        const checkpoint_tensor *t = &c->t[i];
+
+        checkpoint_string(b, t->name);
+        checkpoint_text(b, "ctorch._utils\n_rebuild_tensor_v2\n((");
+        checkpoint_string(b, "storage");
+        checkpoint_text(b, "ctorch\nFloatStorage\n");
+        snprintf(key, sizeof key, "%d", i);
+        checkpoint_string(b, key);
+        checkpoint_string(b, "cpu");
+        checkpoint_int(b, (int64_t)t->n);
+        checkpoint_text(b, "tQ");
+        checkpoint_int(b, 0);
+        checkpoint_text(b, "(");
+        for (int k = 0; k < t->rank; k++)
+            checkpoint_int(b, t->dim[k]);
+        checkpoint_text(b, "t(");
+        for (int k = 0; k < t->rank; k++)
+            checkpoint_int(b, t->stride[k]);
+        checkpoint_text(b, "t\x89"
+                           "ccollections\nOrderedDict\n)RtR");
+    }
+    checkpoint_text(b, "u.");
+}
+
+static void checkpoint_entry(FILE *f, checkpoint_bytes *directory, const char *name, const void *p,
+                             size_t n)
+{
+    const size_t at = (size_t)ftell(f);
+    checkpoint_bytes head = {0};
+
+    checkpoint_header(&head, name, n, NULL);
+    checkpoint_header(directory, name, n, &at);
+    fwrite(head.p, 1, head.n, f);
+    fwrite(p, 1, n, f);
+    free(head.p);
+}
+
+static bool checkpoint_write(const checkpoint *c, const char *path)
+{
+    checkpoint_bytes directory = {0}, pickle = {0};
+    FILE *f = fopen(path, "wb");
+    char name[64];
+    uint32_t at;
+
+    if (f == NULL)
+        return false;
+    checkpoint_pickle(c, &pickle);
+    checkpoint_entry(f, &directory, "model/data.pkl", pickle.p, pickle.n);
+    for (int i = 0; i < c->n; i++) {
+        snprintf(name, sizeof name, "model/data/%d", i);
+        checkpoint_entry(f, &directory, name, c->t[i].v, c->t[i].n * sizeof *c->t[i].v);
+    }
+    at = (uint32_t)ftell(f);
+    fwrite(directory.p, 1, directory.n, f);
+    const uint16_t count = (uint16_t)(c->n + 1);
+    const uint32_t bytes = (uint32_t)directory.n;
+    fwrite("PK\5\6\0\0\0", 1, 8, f);
+    fwrite(&count, 2, 1, f);
+    fwrite(&count, 2, 1, f);
+    fwrite(&bytes, 4, 1, f);
+    fwrite(&at, 4, 1, f);
+    fwrite("\0", 1, 2, f);
+    free(directory.p);
+    free(pickle.p);
+    return fclose(f) == 0;
+}
+
+/* ---- from tensors that are open ---- */
+
+/* As f32. */
+static checkpoint_tensor *checkpoint_add(checkpoint *c, const oto_tensor *from, const char *name)
+{
+    checkpoint_tensor *t = &c->t[c->n++];
+    const int64_t rows = oto_tensor_rows(from), length = oto_tensor_row_len(from);
+
+    *t = (checkpoint_tensor){.rank = from->rank, .n = (size_t)(rows * length)};
+    snprintf(t->name, sizeof t->name, "%s", name);
+    memcpy(t->dim, from->dim, sizeof t->dim);
+    for (int64_t i = from->rank - 1, step = 1; i >= 0; step *= from->dim[i--])
+        t->stride[i] = step;
+    t->v = malloc(t->n * sizeof *t->v);
+    for (int64_t r = 0; r < rows; r++)
+        oto_tensor_row_f32(from, r, t->v + r * length);
+    return t;
+}
+
+/* [n][k] in the file becomes [k][n] in memory of its own, with the middle dimensions of PyTorch. */
+static void checkpoint_turn(checkpoint_tensor *t, int rank, const int64_t *dim)
+{
+    const int64_t n = t->dim[0], k = (int64_t)t->n / n;
+    float *turned = malloc(t->n * sizeof *turned);
+
+    for (int64_t r = 0; r < n; r++)
+        for (int64_t i = 0; i < k; i++)
+            turned[i * n + r] = t->v[r * k + i];
+    free(t->v);
+    t->v = turned;
+    t->rank = rank;
+    memcpy(t->dim, dim, (size_t)rank * sizeof *dim);
+    for (int64_t i = rank - 1, step = 1; i >= 0; step *= dim[i--])
+        t->stride[i] = step;
+}
+
+static void checkpoint_free(checkpoint *c)
+{
+    for (int i = 0; i < c->n; i++)
+        free(c->t[i].v);
+    free(c);
+}
+
+/* ---- the files beside it ---- */
+
+static void checkpoint_vector(FILE *f, const char *tag, const float *v, int n)
+{
+    fprintf(f, "<%s> %d %d \n<LearnRateCoef> 0 [ ", tag, n, n);
+    for (int i = 0; i < n; i++)
+        fprintf(f, "%.9g ", (double)v[i]);
+    fprintf(f, "]\n");
+}
+
+static bool checkpoint_mvn(const char *path, const float *shift, const float *scale, int n)
+{
+    FILE *f = fopen(path, "w");
+
+    if (f == NULL)
+        return false;
+    fprintf(f, "<Nnet> \n<Splice> %d %d \n[ 0 ]\n", n, n);
+    checkpoint_vector(f, "AddShift", shift, n);
+    checkpoint_vector(f, "Rescale", scale, n);
+    fprintf(f, "</Nnet> \n");
+    return fclose(f) == 0;
+}
+
+#endif

@@ -1,0 +1,373 @@
+/* FunASR's own folders against its GGUF files: the same weights must become the same packed file,
+ * to the byte. */
+#include "models/registry.c"
+
+#include "unit/models/checkpoint.h"
+#include "unit/models/seeded.h"
+#include "unit/weights/files.h"
+
+static char dir[64];
+
+static void put_path(char out[200], const char *name)
+{
+    snprintf(out, 200, "%s/%s", dir, name);
+}
+
+static int set_up(void **state)
+{
+    char folder[200];
+
+    (void)state;
+    snprintf(dir, sizeof dir, "/tmp/folder.XXXXXX");
+    if (oto_cpu_init(NULL) != 0 || mkdtemp(dir) == NULL)
+        return -1;
+    put_path(folder, "model");
+    return oto_mkdirs(folder, NULL);
+}
+
+static int tear_down(void **state)
+{
+    char line[200];
+
+    (void)state;
+    snprintf(line, sizeof line, "rm -r '%s'", dir);
+    return system(line);
+}
+
+static bool ends(const char *s, const char *with)
+{
+    const size_t n = strlen(s), k = strlen(with);
+
+    return n >= k && strcmp(s + n - k, with) == 0;
+}
+
+static const float *values_of(const oto_weights *w, const char *name, int *n)
+{
+    const oto_tensor *t = oto_weights_find(w, name);
+
+    assert_non_null(t);
+    *n = (int)oto_tensor_row_len(t);
+    return t->data;
+}
+
+/* The tensors of a GGUF file as the checkpoint has them: filters as [channels][1][taps]. */
+static checkpoint *of_gguf(const oto_weights *w)
+{
+    checkpoint *c = calloc(1, sizeof *c);
+
+    assert_non_null(c);
+    for (size_t i = 0; i < oto_weights_count(w); i++) {
+        const oto_tensor *t = oto_weights_at(w, i);
+        checkpoint_tensor *new;
+
+        if (strncmp(t->name, "cmvn.", 5) == 0)
+            continue;
+        new = checkpoint_add(c, t, t->name);
+        if (ends(t->name, "fsmn_block.weight"))
+            checkpoint_turn(new, 3, (int64_t[]){t->dim[1], 1, t->dim[0]});
+    }
+    return c;
+}
+
+static void write_beside(const oto_weights *w, const char *vocabulary)
+{
+    const float *shift, *scale;
+    char path[200];
+    oto_slice s;
+    FILE *f;
+    int n;
+
+    put_path(path, "model/am.mvn");
+    shift = values_of(w, "cmvn.shift", &n);
+    scale = values_of(w, "cmvn.scale", &n);
+    assert_true(checkpoint_mvn(path, shift, scale, n));
+    put_path(path, "model/tokens.json");
+    f = fopen(path, "w");
+    assert_non_null(f);
+    for (size_t i = 0; i < oto_weights_array_len(w, vocabulary); i++) {
+        assert_true(oto_weights_array_str(w, vocabulary, i, &s));
+        fprintf(f, "%s\"%.*s\"", i == 0 ? "[" : ",\n", (int)s.n, s.p);
+    }
+    fprintf(f, "]\n");
+    fclose(f);
+    put_path(path, "model/config.yaml");
+    f = fopen(path, "w");
+    assert_non_null(f);
+    fprintf(f, "encoder_conf:\n    attention_heads: 4\n    kernel_size: 11\n"
+               "predictor_conf:\n    tail_threshold: 0.45\n");
+    fclose(f);
+}
+
+/* GGUF at `from` as a folder; what `spoil` does to its tensors first. */
+static void write_folder(const char *from, const char *vocabulary, void (*spoil)(checkpoint *))
+{
+    oto_weights *w;
+    checkpoint *c;
+    char path[200];
+
+    ASSERT_OK(oto_weights_open(from, &w, e_));
+    c = of_gguf(w);
+    if (spoil != NULL)
+        spoil(c);
+    put_path(path, "model/model.pt");
+    assert_true(checkpoint_write(c, path));
+    checkpoint_free(c);
+    write_beside(w, vocabulary);
+    oto_weights_close(w);
+}
+
+static void assert_same_bytes(const char *a, const char *b)
+{
+    oto_map x, y;
+
+    ASSERT_OK(oto_map_open(a, &x, e_));
+    ASSERT_OK(oto_map_open(b, &y, e_));
+    assert_int_equal(x.n, y.n);
+    assert_true(x.n > 100000);
+    assert_memory_equal(x.p, y.p, x.n);
+    oto_map_close(&x);
+    oto_map_close(&y);
+}
+
+/* Packed from both, and compared. */
+static void check_same(const char *gguf, const char *folder, oto_compute compute)
+{
+    char a[200], b[200];
+
+    put_path(a, "of_gguf");
+    put_path(b, "of_folder");
+    ASSERT_OK(oto_model_convert(gguf, a, compute, e_));
+    ASSERT_OK(oto_model_convert(folder, b, compute, e_));
+    assert_same_bytes(a, b);
+    unlink(a);
+    unlink(b);
+}
+
+static void test_paraformer(void **state)
+{
+    char gguf[200], folder[200];
+    oto_model_info info;
+    oto_model *m;
+
+    (void)state;
+    put_path(gguf, "gguf");
+    put_path(folder, "model");
+    assert_true(seeded_paraformer(gguf, (seeded_size){.n_enc = 2, .n_dec = 1, .n_vocab = 50}));
+    write_folder(gguf, "pf.vocab", NULL);
+    check_same(gguf, folder, OTO_COMPUTE_I8);
+    check_same(gguf, folder, OTO_COMPUTE_F32);
+    ASSERT_OK(oto_model_open(folder, OTO_COMPUTE_I8, &m, e_));
+    oto_model_info_get(m, &info);
+    assert_string_equal(info.family, "paraformer");
+    assert_int_equal(info.n_layers_enc, 2);
+    oto_model_close(m);
+}
+
+static void test_sensevoice(void **state)
+{
+    char gguf[200], folder[200];
+
+    (void)state;
+    put_path(gguf, "gguf");
+    put_path(folder, "model");
+    assert_true(seeded_sensevoice(gguf, (seeded_size){.n_enc = 2, .n_tp = 1, .n_vocab = 60}));
+    write_folder(gguf, "sv.vocab", NULL);
+    check_same(gguf, folder, OTO_COMPUTE_I8);
+}
+
+/* ---- what does not fit is refused with its name ---- */
+
+static checkpoint_tensor *tensor_of(checkpoint *c, const char *name)
+{
+    for (int i = 0; i < c->n; i++)
+        if (strcmp(c->t[i].name, name) == 0)
+            return &c->t[i];
+    fail_msg("no %s", name);
+    return NULL;
+}
+
+static void swap_dims(checkpoint *c)
+{
+    checkpoint_tensor *t = tensor_of(c, "encoder.encoders.0.feed_forward.w_1.weight");
+
+    checkpoint_turn(t, 2, (int64_t[]){t->dim[1], t->dim[0]});
+}
+
+static void forget_one(checkpoint *c)
+{
+    snprintf(tensor_of(c, "predictor.cif_conv1d.bias")->name, 128, "predictor.other");
+}
+
+static void shorten_one(checkpoint *c)
+{
+    checkpoint_tensor *t = tensor_of(c, "decoder.output_layer.bias");
+
+    t->dim[0]--;
+    t->n--;
+}
+
+/* The numbers of two tensors exchanged: only their sizes tell. */
+static void exchange(checkpoint *c)
+{
+    checkpoint_tensor *a = tensor_of(c, "encoder.encoders.0.norm1.weight");
+    checkpoint_tensor *b = tensor_of(c, "encoder.encoders.0.feed_forward.w_1.bias");
+    char name[128];
+
+    memcpy(name, a->name, sizeof name);
+    memcpy(a->name, b->name, sizeof name);
+    memcpy(b->name, name, sizeof name);
+}
+
+static void test_refusals(void **state)
+{
+    static const struct {
+        void (*spoil)(checkpoint *);
+        const char *words;
+    } cases[] = {
+        {swap_dims,
+         "encoder.encoders.0.feed_forward.w_1.weight is 512 x 2048, expected 2048 x 512"},
+        {forget_one, "tensor predictor.cif_conv1d.bias is missing"},
+        {shorten_one, "decoder.output_layer.bias is 1 x 49, expected 1 x 50"},
+        {exchange, "encoder.encoders.0.norm1.weight is 1 x 2048, expected 1 x 512"},
+    };
+    char gguf[200], folder[200], packed[200];
+
+    (void)state;
+    put_path(gguf, "gguf");
+    put_path(folder, "model");
+    put_path(packed, "packed");
+    assert_true(seeded_paraformer(gguf, (seeded_size){.n_enc = 2, .n_dec = 1, .n_vocab = 50}));
+    for (size_t i = 0; i < OTO_COUNT(cases); i++) {
+        oto_err e = {0};
+
+        write_folder(gguf, "pf.vocab", cases[i].spoil);
+        assert_int_equal(oto_model_convert(folder, packed, OTO_COMPUTE_I8, &e), OTO_E_INPUT);
+        if (strstr(e.text, cases[i].words) == NULL)
+            fail_msg("\"%s\" does not say \"%s\"", e.text, cases[i].words);
+        assert_int_not_equal(access(packed, F_OK), 0);
+    }
+}
+
+/* ---- FSMN-VAD: the published weights in three forms ---- */
+
+/* The ONNX file's tensors under the checkpoint's names and in its orientation. */
+static checkpoint *of_onnx(const oto_weights *w)
+{
+    checkpoint *c = calloc(1, sizeof *c);
+    char name[128];
+
+    assert_non_null(c);
+    for (size_t i = 0; i < oto_weights_count(w); i++) {
+        const oto_tensor *t = oto_weights_at(w, i);
+
+        if (strncmp(t->name, "encoder.", 8) == 0)
+            checkpoint_add(c, t, t->name);
+    }
+    static const char *const products[] = {
+        "in_linear1.linear",    "in_linear2.linear",    "fsmn.0.linear.linear",
+        "fsmn.0.affine.linear", "fsmn.1.linear.linear", "fsmn.1.affine.linear",
+        "fsmn.2.linear.linear", "fsmn.2.affine.linear", "fsmn.3.linear.linear",
+        "fsmn.3.affine.linear", "out_linear1.linear",   "out_linear2.linear"};
+    for (size_t i = 0; i < OTO_COUNT(products); i++) {
+        const oto_tensor *t;
+
+        snprintf(name, sizeof name, "encoder.%s.weight.T", products[i]);
+        t = oto_weights_find(w, name);
+        assert_non_null(t);
+        name[strlen(name) - 2] = '\0';
+        checkpoint_turn(checkpoint_add(c, t, name), 2, (int64_t[]){t->dim[1], t->dim[0]});
+    }
+    return c;
+}
+
+/* The official GGUF (export_vad_gguf.py): 26 tensors of f32, filters by tap. */
+static void write_official(const checkpoint *c, const oto_weights *onnx, const char *path)
+{
+    static const struct {
+        const char *key;
+        int v;
+    } keys[] = {{"vad.input_dim", 400},  {"vad.input_affine_dim", 140},
+                {"vad.linear_dim", 250}, {"vad.proj_dim", 128},
+                {"vad.fsmn_layers", 4},  {"vad.lorder", 20},
+                {"vad.output_dim", 248}, {"vad.output_affine_dim", 140},
+                {"vad.n_mels", 80},      {"vad.lfr_m", 5},
+                {"vad.lfr_n", 1}};
+    static float cmvn[2][400], filters[4][2560];
+    oto_gguf_writer *w;
+    int n_filters = 0;
+
+    ASSERT_OK(oto_gguf_writer_new(&w, e_));
+    ASSERT_OK(oto_gguf_put_str(w, "general.architecture", "fsmn-vad", e_));
+    for (size_t i = 0; i < OTO_COUNT(keys); i++)
+        ASSERT_OK(oto_gguf_put_int(w, keys[i].key, keys[i].v, e_));
+    for (int i = 0; i < 2; i++) {
+        const char *name = i == 0 ? "cmvn.shift" : "cmvn.scale";
+        for (size_t k = 0; k < 400; k++) {
+            double x = 0;
+            assert_true(
+                oto_weights_array_f32(onnx, i == 0 ? "vad.cmvn_shift" : "vad.cmvn_scale", k, &x));
+            cmvn[i][k] = (float)x;
+        }
+        ASSERT_OK(oto_gguf_put_tensor(w, name, OTO_T_F32, 1, (int64_t[]){400}, cmvn[i],
+                                      sizeof cmvn[i], e_));
+    }
+    for (int i = 0; i < c->n; i++) {
+        const checkpoint_tensor *t = &c->t[i];
+        const float *v = t->v;
+        int64_t dim[2] = {t->dim[0], t->dim[1]};
+
+        if (ends(t->name, "conv_left.weight")) {
+            for (int k = 0; k < 2560; k++)
+                filters[n_filters][k] = t->v[k % 128 * 20 + k / 128];
+            v = filters[n_filters++];
+            dim[0] = 20;
+            dim[1] = 128;
+        }
+        ASSERT_OK(
+            oto_gguf_put_tensor(w, t->name, OTO_T_F32, OTO_MIN(t->rank, 2), dim, v, t->n * 4, e_));
+    }
+    assert_int_equal(c->n + 2, 26);
+    assert_int_equal(n_filters, 4);
+    ASSERT_OK(oto_gguf_finish(w, path, e_));
+    oto_gguf_writer_free(w);
+}
+
+static void test_vad(void **state)
+{
+    char source[600], line[900], folder[200], gguf[200], path[200];
+    oto_weights *onnx;
+    checkpoint *c;
+
+    (void)state;
+    snprintf(source, sizeof source, "%s/fsmn-vad/source", models_dir());
+    if (access(source, R_OK) != 0) {
+        print_message("no %s\n", source);
+        skip();
+    }
+    put_path(folder, "vad");
+    put_path(gguf, "vad.gguf");
+    ASSERT_OK(oto_mkdirs(folder, e_));
+    snprintf(line, sizeof line, "cp '%s/am.mvn' '%s'", source, folder);
+    assert_int_equal(system(line), 0);
+    ASSERT_OK(oto_weights_open(source, &onnx, e_));
+    c = of_onnx(onnx);
+    put_path(path, "vad/model.pt");
+    assert_true(checkpoint_write(c, path));
+    write_official(c, onnx, gguf);
+    checkpoint_free(c);
+    oto_weights_close(onnx);
+    check_same(source, folder, OTO_COMPUTE_F32);
+    check_same(source, gguf, OTO_COMPUTE_F32);
+    check_same(source, folder, OTO_COMPUTE_I8);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_paraformer),
+        cmocka_unit_test(test_sensevoice),
+        cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_vad),
+    };
+    return cmocka_run_group_tests_name("models/folder", tests, set_up, tear_down);
+}
