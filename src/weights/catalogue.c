@@ -365,6 +365,33 @@ static bool have(struct pull *p, const struct published *f, char sum[65])
            link(from, to) == 0;
 }
 
+static bool is_gguf(const char *name)
+{
+    const size_t n = strlen(name);
+    return n > 5 && strcmp(name + n - 5, ".gguf") == 0;
+}
+
+/* What has no checksum must at least be whole and what its name says: mirrors answer with web
+ * pages, pointers to files, and beginnings of files. */
+static int check_form(const struct pull *p, const struct published *f, oto_err *e)
+{
+    char path[4096];
+    oto_weights *w = NULL;
+    if (f->sha256 || !is_gguf(f->name)) {
+        return 0;
+    }
+    int rc = oto_join(path, sizeof path, p->incoming, f->name, e);
+    rc = rc ? rc : oto_weights_open(path, &w, e);
+    if (!rc && strcmp(oto_weights_format(w), "gguf") != 0) {
+        rc = oto_fail(e, OTO_E_INPUT, "%s: is not a GGUF file", path);
+    }
+    oto_weights_close(w);
+    if (rc) {
+        unlink(path);
+    }
+    return rc;
+}
+
 static int from_hub(struct pull *p, const struct edition *ed, oto_err *e)
 {
     static const oto_fetch_limits limits = {.connect_ms = 5000, .stall_s = 30, .retry_ms = 500};
@@ -385,6 +412,7 @@ static int from_hub(struct pull *p, const struct edition *ed, oto_err *e)
         }
         oto_incoming in = incoming_of(p, f);
         int rc = oto_fetch_url(&in, url, &limits, p->sums[i], e);
+        rc = rc ? rc : check_form(p, f, e);
         if (rc) {
             return rc;
         }
@@ -479,6 +507,7 @@ static int from_folder(struct pull *p, const struct edition **out, oto_err *e)
         oto_incoming in = incoming_of(p, &ed->files[i]);
         int rc = oto_join(path, sizeof path, dir, in.name, e);
         rc = rc ? rc : oto_incoming_copy(&in, path, p->sums[i], e);
+        rc = rc ? rc : check_form(p, &ed->files[i], e);
         if (rc) {
             return rc;
         }
@@ -498,7 +527,7 @@ static bool is_of_source(int rc)
 static int from_network(struct pull *p, const struct edition **out, oto_err *e)
 {
     char reasons[420] = "";
-    bool checksum = false;
+    int worst = OTO_E_UNAVAILABLE;
     for (size_t i = 0; i < OTO_COUNT(p->m->editions); i++) {
         const struct edition *ed = &p->m->editions[i];
         *out = ed;
@@ -514,13 +543,15 @@ static int from_network(struct pull *p, const struct edition **out, oto_err *e)
             if (!is_of_source(rc)) {
                 return oto_fail(e, rc, "%s", why.text);
             }
-            checksum |= rc == OTO_E_CHECKSUM;
+            if (rc == OTO_E_CHECKSUM || (rc == OTO_E_INPUT && worst == OTO_E_UNAVAILABLE)) {
+                worst = rc; /* something came, and it was wrong */
+            }
             oto_log(OTO_LOG_DEBUG, "%s: %s", p->name, why.text);
             size_t at = strlen(reasons);
             snprintf(reasons + at, sizeof reasons - at, "%s%.200s", at ? "; " : "", why.text);
         }
     }
-    return oto_fail(e, checksum ? OTO_E_CHECKSUM : OTO_E_UNAVAILABLE, "%s: %s", p->name, reasons);
+    return oto_fail(e, worst, "%s: %s", p->name, reasons);
 }
 
 /* ---- putting in place

