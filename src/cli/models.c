@@ -25,8 +25,8 @@ static const oto_cli_verb verb = {
                "verify   compares the checksums of a model's files\n"
                "rm       removes a model\n"
                "path     prints the folder of a model's files\n"
-               "convert  packs a CTranslate2 folder, a whisper.cpp or GGUF file or an FSMN-VAD\n"
-               "         folder into a file that is mapped, not read",
+               "convert  packs a CTranslate2 folder, a whisper.cpp or GGUF file or a folder of\n"
+               "         FunASR's into a file that is mapped, not read",
     .options = options,
     .notes =
         "The models folder is $OTOLITH_MODELS, else $XDG_CACHE_HOME/otolith/models, else\n"

@@ -298,6 +298,19 @@ def torch_zip(obj, protocol=2, more=(), compress=(), program=None, leave_out=(),
     return out.getvalue()
 
 
+def zip64(archive):
+    """The same archive with every size and place in 64 bits, as of more than 4 GB."""
+    z = zipfile.ZipFile(io.BytesIO(archive))
+    body, directory, n = archive[: z.start_dir], b"", len(z.infolist())
+    for i in z.infolist():
+        name, extra = i.filename.encode(), struct.pack("<HH3Q", 1, 24, i.file_size, i.compress_size, i.header_offset)
+        directory += struct.pack("<I6H3I5H2I", 0x02014B50, 45, 45, 0, 0, 0, 0, i.CRC, 0xFFFFFFFF, 0xFFFFFFFF, len(name),
+                                 len(extra), 0, 0, 0, 0, 0xFFFFFFFF) + name + extra
+    end = struct.pack("<IQHHIIQQQQ", 0x06064B50, 44, 45, 45, 0, 0, n, n, len(directory), len(body))
+    locator = struct.pack("<IIQI", 0x07064B50, 0, len(body) + len(directory), 1)
+    return body + directory + end + locator + struct.pack("<I4HIIH", 0x06054B50, 0, 0, 0xFFFF, 0xFFFF, 0xFFFFFFFF, 0xFFFFFFFF, 0)
+
+
 def torch_old(obj, little=True, forget=()):
     storages = {}
     body = pickled(obj, 2, storages, old=True)
@@ -353,6 +366,7 @@ def make_torch():
                    ("n", Tensor(s("3", "Long", 1, struct.pack("<q", 7)), ())), ("none", Tensor(s("4", "Float", 0, b""), (0, 4)))])
     state._metadata = order([("", {"version": 1})])
     put("torch", "all", funasr_folder(torch_zip(state, more=[("byteorder", b"little")])))
+    put("torch", "zip64", funasr_folder(zip64(torch_zip(state))))
     put("torch", "protocol4", funasr_folder(torch_zip(state, 4)))
     put("torch", "old", funasr_folder(torch_old(state)))
     nested = {"epoch": 3, "lr": 0.5, "done": False, "state_dict": order((("module." + k, v) for k, v in state.items()))}

@@ -56,7 +56,7 @@ static bool inside_main(const seed *s, const oto_tensor *t)
 static void reads_every_form(void **state)
 {
     (void)state;
-    static const char *const forms[] = {"all", "protocol4", "old", "nested", "model_key"};
+    static const char *const forms[] = {"all", "zip64", "protocol4", "old", "nested", "model_key"};
     for (size_t i = 0; i < OTO_COUNT(forms); i++) {
         oto_weights *w;
         seed s = load(forms[i]);
@@ -154,7 +154,7 @@ static void reads_an_archive_with_a_comment(void **state)
 static void every_cut_is_refused(void **state)
 {
     (void)state;
-    static const char *const forms[] = {"all", "old"};
+    static const char *const forms[] = {"all", "zip64", "old"};
     for (size_t i = 0; i < OTO_COUNT(forms); i++) {
         seed s = load(forms[i]);
         refuses_every_cut(&oto_format_torch, s.main.p, s.main.n);
@@ -165,7 +165,7 @@ static void every_cut_is_refused(void **state)
 static void every_changed_byte_is_survived(void **state)
 {
     (void)state;
-    static const char *const forms[] = {"all", "old", "protocol4"};
+    static const char *const forms[] = {"all", "zip64", "old", "protocol4"};
     for (size_t i = 0; i < OTO_COUNT(forms); i++) {
         seed s = load(forms[i]);
         survives_every_changed_byte(&oto_format_torch, (char *)(uintptr_t)s.main.p, s.main.n);
