@@ -3,7 +3,8 @@
  *   am.mvn          cmvn.shift, cmvn.scale: tensors                       (all but punctuation)
  *   tokens.json     pf.vocab, ct.vocab; sv.vocab where there is no SentencePiece model
  *   *.bpe.model     sv.vocab: the pieces of a SentencePiece model
- *   config.yaml     the few settings that no tensor's shape tells; without it their defaults
+ *   seg_dict        pf.seg_dict, its text, where there is one: words and their pieces, for hot
+ * words config.yaml     the few settings that no tensor's shape tells; without it their defaults
  *
  * FunASR: funasr/auto/auto_model.py, funasr/frontends/wav_frontend.py (load_cmvn); the pieces:
  * sentencepiece_model.proto, ModelProto 1 pieces, SentencePiece 1 piece. */
@@ -22,8 +23,8 @@ typedef struct {
 typedef struct {
     const char *architecture, *marks[2]; /* tensors that only this kind has */
     const char *vocabulary;              /* its key; NULL: none */
-    bool pieces, statistics;             /* is there a SentencePiece model; an am.mvn? */
-    number_row numbers[6];
+    bool pieces, statistics, words;      /* a SentencePiece model; am.mvn; perhaps a seg_dict? */
+    number_row numbers[8];
 } kind;
 
 static const kind kinds[] = {
@@ -31,10 +32,14 @@ static const kind kinds[] = {
      .marks = {"predictor.cif_output.weight", "decoder.decoders3.0.norm1.weight"},
      .vocabulary = "pf.vocab",
      .statistics = true,
+     .words = true,
      .numbers = {{"encoder_conf", "attention_heads", "pf.enc.attention_heads", false},
                  {"encoder_conf", "kernel_size", "pf.enc.kernel_size", false},
                  {"predictor_conf", "tail_threshold", "pf.predictor.tail_threshold", true},
-                 {"predictor_conf", "threshold", "pf.predictor.threshold", true}}},
+                 {"predictor_conf", "threshold", "pf.predictor.threshold", true},
+                 {"predictor_conf", "smooth_factor2", "pf.predictor.smooth_factor2", true},
+                 {"predictor_conf", "noise_threshold2", "pf.predictor.noise_threshold2", true},
+                 {"model_conf", "NO_BIAS", "pf.no_bias", false}}},
     {.architecture = "sensevoice-small",
      .marks = {"ctc.ctc_lo.weight", "encoder.tp_norm.weight"},
      .vocabulary = "sv.vocab",
@@ -158,6 +163,18 @@ static int read_vocabulary(oto_weights *w, const kind *k, oto_err *e)
     return rc == 0 ? oto_json_strings(w, "tokens.json", text, k->vocabulary, e) : rc;
 }
 
+static int read_words(oto_weights *w, oto_err *e)
+{
+    oto_slice text;
+    oto_err why;
+    const int rc = oto_weights_beside(w, "seg_dict", &text, &why);
+
+    if (rc == OTO_E_NOT_FOUND)
+        return 0;
+    return rc == 0 ? oto_weights_put_str(w, "pf.seg_dict", text, e)
+                   : oto_fail(e, rc, "%s", why.text);
+}
+
 /* ---- config.yaml ---- */
 
 static int read_number(oto_weights *w, oto_slice text, const number_row *row, oto_err *e)
@@ -245,5 +262,7 @@ int oto_funasr_beside(oto_weights *w, oto_err *e)
         rc = read_statistics(w, e);
     if (rc == 0 && k->vocabulary != NULL)
         rc = read_vocabulary(w, k, e);
+    if (rc == 0 && k->words)
+        rc = read_words(w, e);
     return rc == 0 ? read_config(w, k, e) : rc;
 }

@@ -321,11 +321,11 @@ def torch_old(obj, little=True, forget=()):
     return out + b"".join(struct.pack("<q", storages[k].n) + storages[k].raw for k in keys)
 
 
-def funasr_folder(main, mvn_text=None, tokens=None, pieces=None, config=None):
-    side = [x.encode() if isinstance(x, str) else x for x in (mvn_text, tokens, pieces, config)]
+def funasr_folder(main, mvn_text=None, tokens=None, pieces=None, config=None, words=None):
+    side = [x.encode() if isinstance(x, str) else x for x in (mvn_text, tokens, pieces, config, words)]
     flags = sum(1 << i for i, x in enumerate(side) if x is not None)
     side = [x or b"" for x in side]
-    return struct.pack("<B4H", flags, *map(len, side)) + b"".join(side) + main
+    return struct.pack("<B5H", flags, *map(len, side)) + b"".join(side) + main
 
 
 def sentencepiece(*pieces):
@@ -408,8 +408,8 @@ def make_torch():
         return torch_zip(order((n, Tensor(a, (2, 3))) for n in names))
 
     pf = named("predictor.cif_output.weight", "decoder.decoders3.0.norm1.weight", "predictor.blstm.weight_ih_l0")
-    pf_config = "encoder_conf:\n    attention_heads: 4\n    kernel_size: 11\npredictor_conf:\n    threshold: 1.0\n    tail_threshold: 0.45\n"
-    put("torch", "paraformer", funasr_folder(pf, mvn(), '["<blank>", "<s>", "\\u4e2d"]', None, pf_config))
+    pf_config = "encoder_conf:\n    attention_heads: 4\n    kernel_size: 11\nmodel_conf:\n    NO_BIAS: 7\npredictor_conf:\n    threshold: 1.0\n    tail_threshold: 0.45\n    smooth_factor2: 0.5\n"
+    put("torch", "paraformer", funasr_folder(pf, mvn(), '["<blank>", "<s>", "\\u4e2d"]', None, pf_config, "word wo@@ rd\n"))
     put("torch", "no_tokens", funasr_folder(pf, mvn(), None, None, pf_config))
     put("torch", "no_mvn", funasr_folder(pf, None, "[]"))
     put("torch", "bad_mvn", funasr_folder(pf, mvn(shift="1 2x"), "[]"))

@@ -2,24 +2,25 @@
 
 #include "files.h"
 
-/* Seeds are those of torch_fuzz.c: flags, four sizes, am.mvn, tokens.json, a SentencePiece model,
- * config.yaml, model.pt. */
+/* Seeds are those of torch_fuzz.c: flags, five sizes, am.mvn, tokens.json, a SentencePiece model,
+ * config.yaml, seg_dict, model.pt. */
 typedef struct {
     char *p; /* the whole seed */
     oto_slice main;
-    oto_side_file side[4];
+    oto_side_file side[5];
     size_t n_side;
 } seed;
 
 static seed load(const char *name)
 {
-    static const char *const names[] = {"am.mvn", "tokens.json", "x.bpe.model", "config.yaml"};
+    static const char *const names[] = {"am.mvn", "tokens.json", "x.bpe.model", "config.yaml",
+                                        "seg_dict"};
     char path[100];
-    size_t n, at = 9;
+    size_t n, at = 11;
     seed s = {0};
     snprintf(path, sizeof path, "torch/%s", name);
     s.p = load_seed(path, &n);
-    for (int i = 0; i < 4; i++) {
+    for (int i = 0; i < 5; i++) {
         const size_t size = (size_t)(uint8_t)s.p[1 + 2 * i] | (size_t)(uint8_t)s.p[2 + 2 * i] << 8;
         if (s.p[0] >> i & 1)
             s.side[s.n_side++] = (oto_side_file){names[i], {s.p + at, size}};
@@ -206,6 +207,7 @@ static void reads_a_folder_of_paraformer(void **state)
 {
     (void)state;
     oto_weights *w;
+    oto_slice text;
     double v;
     seed s = load("paraformer");
     ASSERT_OK(parse(&s, &w, e_));
@@ -217,6 +219,9 @@ static void reads_a_folder_of_paraformer(void **state)
     assert_whole(w, "pf.enc.attention_heads", 4);
     assert_whole(w, "pf.enc.kernel_size", 11);
     assert_true(oto_weights_f32(w, "pf.predictor.tail_threshold", &v) && v == 0.45);
+    assert_true(oto_weights_f32(w, "pf.predictor.smooth_factor2", &v) && v == 0.5);
+    assert_whole(w, "pf.no_bias", 7);
+    assert_true(oto_weights_str(w, "pf.seg_dict", &text) && oto_slice_is(text, "word wo@@ rd\n"));
     /* what only some checkpoints have passes */
     assert_non_null(oto_weights_find(w, "predictor.blstm.weight_ih_l0"));
     oto_weights_close(w);
