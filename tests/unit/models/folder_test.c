@@ -6,6 +6,8 @@
 #include "unit/models/seeded.h"
 #include "unit/weights/files.h"
 
+#include <sys/wait.h>
+
 static char dir[64];
 
 static void put_path(char out[200], const char *name)
@@ -172,6 +174,32 @@ static void test_sensevoice(void **state)
     put_path(folder, "model");
     assert_true(seeded_sensevoice(gguf, (seeded_size){.n_enc = 2, .n_tp = 1, .n_vocab = 60}));
     write_folder(gguf, "sv.vocab", NULL);
+    check_same(gguf, folder, OTO_COMPUTE_I8);
+}
+
+/* The same weights in FunASR's own classes, saved by torch. */
+static void test_what_funasr_saves(void **state)
+{
+    const char *python = python_with("torch");
+    char line[900], gguf[200], folder[200];
+    int status;
+
+    (void)state;
+    snprintf(line, sizeof line,
+             "'%s' '%s/tests/reference/funasr_folders.py' '%s/funasr' >/dev/null",
+             python != NULL ? python : "", OTO_SOURCE_DIR, dir);
+    status = python != NULL ? system(line) : 77 << 8;
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 77) {
+        print_message("no Python with torch and funasr (OTO_PYTHON)\n");
+        skip();
+    }
+    assert_int_equal(status, 0);
+    put_path(gguf, "gguf");
+    put_path(folder, "funasr/paraformer");
+    assert_true(seeded_paraformer(gguf, (seeded_size){.n_enc = 2, .n_dec = 1, .n_vocab = 50}));
+    check_same(gguf, folder, OTO_COMPUTE_I8);
+    put_path(folder, "funasr/sensevoice");
+    assert_true(seeded_sensevoice(gguf, (seeded_size){.n_enc = 2, .n_tp = 1, .n_vocab = 50}));
     check_same(gguf, folder, OTO_COMPUTE_I8);
 }
 
@@ -359,6 +387,8 @@ static void test_vad(void **state)
     check_same(source, folder, OTO_COMPUTE_F32);
     check_same(source, gguf, OTO_COMPUTE_F32);
     check_same(source, folder, OTO_COMPUTE_I8);
+    if (getenv("OTO_TEST_VAD_FOLDER") != NULL) /* the published model.pt, of the same package */
+        check_same(source, getenv("OTO_TEST_VAD_FOLDER"), OTO_COMPUTE_F32);
 }
 
 int main(void)
@@ -366,6 +396,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_paraformer),
         cmocka_unit_test(test_sensevoice),
+        cmocka_unit_test(test_what_funasr_saves),
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_vad),
     };

@@ -1,0 +1,98 @@
+#!/usr/bin/env python3
+"""Folders as FunASR publishes them: its own classes with seeded weights, saved by torch.save.
+
+Usage: tests/reference/funasr_folders.py DIR     writes DIR/paraformer, DIR/sensevoice; 77: no funasr here
+
+Weights, vocabulary and statistics are those of tests/unit/models/seeded.h, so that a folder must pack to the
+bytes that the seeded GGUF file packs to. Needs torch and funasr.
+"""
+import json
+import pathlib
+import sys
+import types
+
+sys.modules.setdefault("librosa", types.ModuleType("librosa"))  # imported by funasr, used by none of this
+try:
+    import numpy as np
+    import torch
+    import funasr.models.paraformer.cif_predictor
+    import funasr.models.paraformer.decoder
+    import funasr.models.sanm.encoder
+    from funasr.models.paraformer.model import Paraformer
+    from funasr.models.sense_voice.model import SenseVoiceSmall
+except ImportError as e:
+    print(e, file=sys.stderr)
+    sys.exit(77)
+
+VOCABULARY = 50
+BLOCK = dict(attention_heads=4, linear_units=2048, kernel_size=11)
+
+
+def values(name, shape):
+    """seeded_values(): an LCG seeded with the FNV-1a hash of the name."""
+    x = 2166136261
+    for b in name.encode():
+        x = (x ^ b) * 16777619 & 0xFFFFFFFF
+    n = int(np.prod(shape))
+    powers = np.cumprod(np.full(n, 1664525, np.uint32), dtype=np.uint32)
+    sums = np.concatenate([[np.uint32(1)], powers[:-1]]).cumsum(dtype=np.uint32)
+    u = ((powers * np.uint32(x) + sums * np.uint32(1013904223)) >> np.uint32(8)) / 8388608 - 1
+    if len(shape) < 2:
+        u = 0.1 * u + (1 if name.endswith("weight") else 0)
+    elif "embed" not in name:
+        u = u * np.sqrt(3 / np.prod(shape[1:]))
+    return torch.from_numpy(u.reshape(shape).astype(np.float32))
+
+
+def pieces():
+    first = ["<blank>", "<s>", "</s>"]
+    return first + [chr(0x4E00 + i) if i % 10 else "word" if i % 20 else "go@@" for i in range(3, VOCABULARY)]
+
+
+def statistics(n=560):
+    lines = [f"<Nnet> ", f"<Splice> {n} {n}", "[ 0 ]"]
+    for tag, v in ("AddShift", "-12"), ("Rescale", "0.15"):
+        lines += [f"<{tag}> {n} {n} ", f"<LearnRateCoef> 0 [ {' '.join([v] * n)} ]"]
+    return "\n".join(lines + ["</Nnet> "]) + "\n"
+
+
+def write(folder, model, config):
+    folder.mkdir(parents=True, exist_ok=True)
+    state = model.state_dict()
+    for name, v in state.items():
+        v.copy_(values(name, tuple(v.shape)))
+    torch.save(state, folder / "model.pt")
+    (folder / "am.mvn").write_text(statistics())
+    (folder / "tokens.json").write_text(json.dumps(pieces(), indent=0))
+    (folder / "config.yaml").write_text(config)
+
+
+def main(out):
+    shape = dict(output_size=512, num_blocks=2, **BLOCK)
+    config = "encoder_conf:\n    output_size: 512\n    attention_heads: 4\n    kernel_size: 11\n"
+    write(
+        out / "paraformer",
+        Paraformer(
+            encoder="SANMEncoder",
+            encoder_conf=dict(input_layer="pe", **shape),
+            decoder="ParaformerSANMDecoder",
+            decoder_conf=dict(num_blocks=1, att_layer_num=1, **BLOCK),
+            predictor="CifPredictorV2",
+            predictor_conf=dict(idim=512, l_order=1, r_order=1, tail_threshold=0.45),
+            ctc_weight=0.0,
+            input_size=560,
+            vocab_size=VOCABULARY,
+        ),
+        config + "predictor_conf:\n    tail_threshold: 0.45\n",
+    )
+    write(
+        out / "sensevoice",
+        SenseVoiceSmall(
+            encoder="SenseVoiceEncoderSmall", encoder_conf=dict(tp_blocks=1, **shape), input_size=560, vocab_size=VOCABULARY
+        ),
+        config,
+    )
+
+
+with torch.no_grad():
+    main(pathlib.Path(sys.argv[1]))
