@@ -69,6 +69,27 @@ void oto_norm_run(oto_pool *pool, const oto_norm *l, const float *x, int m, floa
 void oto_memory_rows(const float *taps, int n_taps, int left, const float *v, size_t ld, int n,
                      int d, int from, int to, float *y);
 
+/* ---- LSTM (lstm.c) ---- */
+
+/* One direction of one layer, as PyTorch's: gates i, f, g, o; h and c are d wide. */
+typedef struct {
+    oto_dense in; /* [4 d][k]; its bias is the sum of both of the checkpoint's */
+    oto_mat back; /* [4 d][d] */
+    int d;
+} oto_lstm;
+/* NAME.weight_ihSUFFIX, NAME.weight_hhSUFFIX, NAME.bias_ihSUFFIX and NAME.bias_hhSUFFIX; the suffix
+ * is "_l0", "_l1" and so on, or "_l0_reverse". */
+int oto_lstm_pack(const oto_weights *src, oto_gguf_writer *dst, const char *name,
+                  const char *suffix, oto_dtype type, int d, int k, oto_arena *a,
+                  oto_err *e) OTO_CHECK;
+int oto_lstm_bind(const oto_weights *w, const char *name, const char *suffix, oto_dtype type, int d,
+                  int k, oto_lstm *out, oto_err *e) OTO_CHECK;
+/* One step of m sequences, in the calling thread. gates: m rows of 4 d, ld floats apart, hold what
+ * `in` makes of this step's input and are overwritten; h, c [m][d]: before and after. The result of
+ * a sequence does not depend on the others. */
+void oto_lstm_step(oto_pool *pool, int thread, const oto_lstm *l, float *gates, size_t ld, int m,
+                   float *h, float *c);
+
 /* ---- SAN-M ---- */
 
 typedef struct {

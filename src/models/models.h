@@ -36,6 +36,7 @@ typedef struct {
     int n_mels, n_vocab, width, n_layers_enc, n_layers_dec, n_heads;
     char languages[24];       /* codes, "zh,en"; "": all of Whisper's */
     bool translates, detects; /* to English; what language is spoken */
+    bool hotwords;            /* heeds those of the options */
     size_t bytes;             /* mapped */
 } oto_model_info;
 void oto_model_info_get(const oto_model *m, oto_model_info *out);
@@ -96,7 +97,7 @@ typedef struct {
     float no_speech_threshold;         /* 0.6 */
     float max_initial_timestamp;       /* 1.0 s */
     const char *prompt;                /* NULL; text before each window */
-    const char *hotwords;              /* NULL; "a, b, c" */
+    const char *hotwords;              /* NULL; "a, b, c"; see oto_model_info */
     bool suppress_default;             /* true: the model's list of non-speech tokens */
     bool suppress_blank;               /* true */
     uint64_t seed; /* sampling, 0; results do not depend on what else is in the batch */

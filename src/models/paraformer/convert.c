@@ -2,10 +2,6 @@
  * that. Sizes come from the tensors: the exporter writes some of its keys as constants. */
 #include "models/paraformer/paraformer.h"
 
-#include <string.h>
-
-#define NAME_SIZE 128
-
 bool oto_pf_matches(const oto_weights *src)
 {
     return oto_is_architecture(src, "paraformer") ||
@@ -31,19 +27,17 @@ static int find_sizes(packer *p)
 
     if ((rc = oto_count_rows(p->src, "encoder.encoders0.0.feed_forward.w_1.weight", 16, 1 << 14,
                              &m->ffn, p->e)) != 0 ||
-        (rc = oto_count_rows(p->src, "decoder.decoders.0.feed_forward.w_1.weight", 16, 1 << 14,
-                             &m->dec_ffn, p->e)) != 0 ||
+        (rc = oto_pf_decoder_sizes(p->src, "decoder", &m->dec, p->e)) != 0 ||
         (rc = oto_count_rows(p->src, "decoder.output_layer.weight", 4, 1 << 20, &m->n_vocab,
                              p->e)) != 0)
         return rc;
     m->n_enc = 1 + oto_count_layers(p->src, "encoder.encoders.#.norm1.weight");
-    m->n_dec = oto_count_layers(p->src, "decoder.decoders.#.norm1.weight");
-    if (m->n_enc > PF_MAX_ENC || m->n_dec > PF_MAX_DEC)
-        return oto_fail(p->e, OTO_E_INPUT, "%s: %d and %d layers are too many",
-                        oto_weights_path(p->src), m->n_enc, m->n_dec);
+    if (m->n_enc > PF_MAX_ENC)
+        return oto_fail(p->e, OTO_E_INPUT, "%s: %d layers are too many", oto_weights_path(p->src),
+                        m->n_enc);
     oto_weights_int(p->src, "pf.enc.attention_heads", &heads);
     oto_weights_int(p->src, "pf.enc.kernel_size", &taps);
-    if ((heads != 4 && heads != 8) || taps != PF_TAPS)
+    if ((heads != 4 && heads != 8) || taps != PF_TAPS || m->dec.n_taps != PF_TAPS)
         return oto_fail(p->e, OTO_E_UNSUPPORTED,
                         "%s: %lld heads and filters of %lld are not Paraformer's",
                         oto_weights_path(p->src), (long long)heads, (long long)taps);
@@ -93,51 +87,6 @@ static int pack_predictor(packer *p)
     return oto_put_vector(p->dst, "predictor.cif_output", out, PF_D + 1, p->a, p->e);
 }
 
-static int pack_feed_forward(packer *p, const char *prefix)
-{
-    const paraformer *m = &p->m;
-    char n[NAME_SIZE];
-    int rc;
-
-    snprintf(n, sizeof n, "%s.norm1", prefix);
-    if ((rc = oto_norm_pack(p->src, p->dst, n, PF_D, p->a, p->e)) != 0)
-        return rc;
-    snprintf(n, sizeof n, "%s.feed_forward.w_1", prefix);
-    rc = oto_dense_pack(p->src, p->dst, n, m->sanm.type, m->dec_ffn, PF_D, true, p->a, p->e);
-    if (rc != 0)
-        return rc;
-    snprintf(n, sizeof n, "%s.feed_forward.norm", prefix);
-    if ((rc = oto_norm_pack(p->src, p->dst, n, m->dec_ffn, p->a, p->e)) != 0)
-        return rc;
-    snprintf(n, sizeof n, "%s.feed_forward.w_2", prefix);
-    return oto_dense_pack(p->src, p->dst, n, m->sanm.type, PF_D, m->dec_ffn, false, p->a, p->e);
-}
-
-static int pack_decoder_layer(packer *p, int i)
-{
-    static const struct {
-        const char *name;
-        int n;
-    } dense[] = {{"linear_q", PF_D}, {"linear_k_v", 2 * PF_D}, {"linear_out", PF_D}};
-    char prefix[64], n[NAME_SIZE];
-    int rc;
-
-    snprintf(prefix, sizeof prefix, "decoder.decoders.%d", i);
-    rc = pack_feed_forward(p, prefix);
-    for (int j = 2; j <= 3 && rc == 0; j++) {
-        snprintf(n, sizeof n, "%s.norm%d", prefix, j);
-        rc = oto_norm_pack(p->src, p->dst, n, PF_D, p->a, p->e);
-    }
-    for (size_t j = 0; j < OTO_COUNT(dense) && rc == 0; j++) {
-        snprintf(n, sizeof n, "%s.src_attn.%s", prefix, dense[j].name);
-        rc = oto_dense_pack(p->src, p->dst, n, p->m.sanm.type, dense[j].n, PF_D, true, p->a, p->e);
-    }
-    if (rc != 0)
-        return rc;
-    snprintf(n, sizeof n, "%s.self_attn.fsmn_block.weight", prefix);
-    return oto_taps_pack(p->src, p->dst, n, PF_TAPS, PF_D, p->a, p->e);
-}
-
 static int pack_encoder(packer *p)
 {
     int rc = oto_sanm_pack(p->src, p->dst, "encoder.encoders0.0", &p->m.sanm, PF_IN, p->a, p->e);
@@ -153,17 +102,29 @@ static int pack_encoder(packer *p)
 
 static int pack_decoder(packer *p)
 {
+    const oto_dtype type = p->m.sanm.type;
+    const int rc = oto_pf_decoder_pack(p->src, p->dst, "decoder", &p->m.dec, type, p->a, p->e);
+
+    return rc == 0 ? oto_dense_pack(p->src, p->dst, "decoder.output_layer", type, p->m.n_vocab,
+                                    PF_D, true, p->a, p->e)
+                   : rc;
+}
+
+/* What not every file has, and the keys that say that it is there. */
+static int pack_more(packer *p)
+{
+    const oto_dtype type = p->m.sanm.type;
     int rc = 0;
 
-    for (int i = 0; i < p->m.n_dec && rc == 0; i++)
-        rc = pack_decoder_layer(p, i);
-    if (rc == 0)
-        rc = pack_feed_forward(p, "decoder.decoders3.0");
-    if (rc == 0)
-        rc = oto_norm_pack(p->src, p->dst, "decoder.after_norm", PF_D, p->a, p->e);
-    return rc == 0 ? oto_dense_pack(p->src, p->dst, "decoder.output_layer", p->m.sanm.type,
-                                    p->m.n_vocab, PF_D, true, p->a, p->e)
-                   : rc;
+    if (oto_pf_times_there(p->src) &&
+        ((rc = oto_gguf_put_int(p->dst, "paraformer.times", 1, p->e)) != 0 ||
+         (rc = oto_pf_times_pack(p->src, p->dst, type, p->a, p->e)) != 0))
+        return rc;
+    if (oto_pf_hot_there(p->src) &&
+        ((rc = oto_gguf_put_int(p->dst, "paraformer.hot_words", 1, p->e)) != 0 ||
+         (rc = oto_pf_hot_pack(p->src, p->dst, p->m.n_vocab, type, p->a, p->e)) != 0))
+        return rc;
+    return rc;
 }
 
 static int put_keys(packer *p)
@@ -177,9 +138,9 @@ static int put_keys(packer *p)
                         oto_weights_path(p->src), tail);
     if ((rc = oto_gguf_put_int(p->dst, "paraformer.heads", p->m.heads, p->e)) != 0 ||
         (rc = oto_gguf_put_int(p->dst, "paraformer.ffn", p->m.ffn, p->e)) != 0 ||
-        (rc = oto_gguf_put_int(p->dst, "paraformer.decoder_ffn", p->m.dec_ffn, p->e)) != 0 ||
+        (rc = oto_gguf_put_int(p->dst, "paraformer.decoder_ffn", p->m.dec.ffn, p->e)) != 0 ||
         (rc = oto_gguf_put_int(p->dst, "paraformer.encoder_layers", p->m.n_enc, p->e)) != 0 ||
-        (rc = oto_gguf_put_int(p->dst, "paraformer.decoder_layers", p->m.n_dec, p->e)) != 0 ||
+        (rc = oto_gguf_put_int(p->dst, "paraformer.decoder_layers", p->m.dec.n, p->e)) != 0 ||
         (rc = oto_gguf_put_int(p->dst, "paraformer.vocabulary", p->m.n_vocab, p->e)) != 0)
         return rc;
     return oto_gguf_put_f32(p->dst, "paraformer.tail", (float)tail, p->e);
@@ -201,65 +162,17 @@ int oto_pf_pack(const oto_weights *src, oto_compute compute, oto_gguf_writer *ds
         (rc = oto_pieces_pack(src, dst, "pf.vocab", p.m.n_vocab, a, e)) != 0 ||
         (rc = oto_vector_pack(src, dst, "cmvn.shift", PF_IN, a, e)) != 0 ||
         (rc = oto_vector_pack(src, dst, "cmvn.scale", PF_IN, a, e)) != 0 ||
-        (rc = pack_encoder(&p)) != 0 || (rc = pack_predictor(&p)) != 0)
+        (rc = pack_encoder(&p)) != 0 || (rc = pack_predictor(&p)) != 0 ||
+        (rc = pack_decoder(&p)) != 0)
         return rc;
-    return pack_decoder(&p);
+    return pack_more(&p);
 }
 
 /* ---- binding ---- */
 
-static int bind_feed_forward(const oto_weights *w, const paraformer *m, const char *prefix,
-                             pf_decoder_layer *l, oto_err *e)
-{
-    const oto_dtype type = m->sanm.type;
-    char n[NAME_SIZE];
-    int rc;
-
-    snprintf(n, sizeof n, "%s.norm1", prefix);
-    if ((rc = oto_norm_bind(w, n, PF_D, m->sanm.eps, &l->norm1, e)) != 0)
-        return rc;
-    snprintf(n, sizeof n, "%s.feed_forward.w_1", prefix);
-    if ((rc = oto_dense_bind(w, n, type, m->dec_ffn, PF_D, true, &l->w1, e)) != 0)
-        return rc;
-    snprintf(n, sizeof n, "%s.feed_forward.norm", prefix);
-    if ((rc = oto_norm_bind(w, n, m->dec_ffn, m->sanm.eps, &l->inner, e)) != 0)
-        return rc;
-    snprintf(n, sizeof n, "%s.feed_forward.w_2", prefix);
-    return oto_dense_bind(w, n, type, PF_D, m->dec_ffn, false, &l->w2, e);
-}
-
-static int bind_decoder_layer(const oto_weights *w, const paraformer *m, int i, pf_decoder_layer *l,
-                              oto_err *e)
-{
-    const oto_dtype type = m->sanm.type;
-    char prefix[64], n[NAME_SIZE];
-    int rc;
-
-    snprintf(prefix, sizeof prefix, "decoder.decoders.%d", i);
-    if ((rc = bind_feed_forward(w, m, prefix, l, e)) != 0)
-        return rc;
-    snprintf(n, sizeof n, "%s.norm2", prefix);
-    if ((rc = oto_norm_bind(w, n, PF_D, m->sanm.eps, &l->norm2, e)) != 0)
-        return rc;
-    snprintf(n, sizeof n, "%s.norm3", prefix);
-    if ((rc = oto_norm_bind(w, n, PF_D, m->sanm.eps, &l->norm3, e)) != 0)
-        return rc;
-    snprintf(n, sizeof n, "%s.src_attn.linear_q", prefix);
-    if ((rc = oto_dense_bind(w, n, type, PF_D, PF_D, true, &l->q, e)) != 0)
-        return rc;
-    snprintf(n, sizeof n, "%s.src_attn.linear_k_v", prefix);
-    if ((rc = oto_dense_bind(w, n, type, 2 * PF_D, PF_D, true, &l->kv, e)) != 0)
-        return rc;
-    snprintf(n, sizeof n, "%s.src_attn.linear_out", prefix);
-    if ((rc = oto_dense_bind(w, n, type, PF_D, PF_D, true, &l->out, e)) != 0)
-        return rc;
-    snprintf(n, sizeof n, "%s.self_attn.fsmn_block.weight", prefix);
-    return oto_get_vector(w, n, (int64_t)PF_TAPS * PF_D, &l->taps, e);
-}
-
 static int get_keys(const oto_weights *w, paraformer *m, oto_err *e)
 {
-    int64_t heads, ffn, dec_ffn, enc, dec, vocab;
+    int64_t heads, ffn, dec_ffn, enc, dec, vocab, there;
     double tail;
     int rc;
 
@@ -276,11 +189,12 @@ static int get_keys(const oto_weights *w, paraformer *m, oto_err *e)
                         oto_weights_path(w));
     m->heads = (int)heads;
     m->ffn = (int)ffn;
-    m->dec_ffn = (int)dec_ffn;
+    m->dec = (pf_decoder){.n = (int)dec, .ffn = (int)dec_ffn, .n_taps = PF_TAPS};
     m->n_enc = (int)enc;
-    m->n_dec = (int)dec;
     m->n_vocab = (int)vocab;
     m->tail = (float)tail;
+    m->has_times = oto_weights_int(w, "paraformer.times", &there) && there == 1;
+    m->has_hot = oto_weights_int(w, "paraformer.hot_words", &there) && there == 1;
     return 0;
 }
 
@@ -303,22 +217,9 @@ static int bind_encoder(const oto_weights *w, paraformer *m, oto_err *e)
                    : rc;
 }
 
-static int bind_decoder(const oto_weights *w, paraformer *m, oto_err *e)
-{
-    int rc = oto_arena_get(m->a, (size_t)m->n_dec + 1, sizeof *m->dec, &m->dec, e);
-
-    for (int i = 0; i < m->n_dec && rc == 0; i++)
-        rc = bind_decoder_layer(w, m, i, &m->dec[i], e);
-    if (rc != 0 ||
-        (rc = bind_feed_forward(w, m, "decoder.decoders3.0", &m->dec[m->n_dec], e)) != 0 ||
-        (rc = oto_norm_bind(w, "decoder.after_norm", PF_D, m->sanm.eps, &m->dec_norm, e)) != 0)
-        return rc;
-    return oto_dense_bind(w, "decoder.output_layer", m->sanm.type, m->n_vocab, PF_D, true, &m->out,
-                          e);
-}
-
 static int bind(const oto_weights *w, paraformer *m, oto_err *e)
 {
+    const oto_dtype type = m->sanm.type;
     int rc;
 
     if ((rc = bind_encoder(w, m, e)) != 0 ||
@@ -327,7 +228,15 @@ static int bind(const oto_weights *w, paraformer *m, oto_err *e)
         (rc = oto_get_vector(w, "predictor.cif_output", PF_D + 1, &m->cif_out, e)) != 0)
         return rc;
     m->cif_bias = m->cif_out[PF_D];
-    return bind_decoder(w, m, e);
+    if ((rc = oto_pf_decoder_bind(w, "decoder", type, m->sanm.eps, m->a, &m->dec, e)) != 0 ||
+        (rc = oto_dense_bind(w, "decoder.output_layer", type, m->n_vocab, PF_D, true, &m->out,
+                             e)) != 0 ||
+        (rc = oto_pieces_bind(w, m->n_vocab, m->a, &m->pieces, e)) != 0 ||
+        (m->has_times && (rc = oto_pf_times_bind(w, type, &m->times, e)) != 0) ||
+        (m->has_hot && (rc = oto_pf_hot_bind(w, m->n_vocab, m->pieces, type, m->sanm.eps, m->a,
+                                             &m->hot, e)) != 0))
+        return rc;
+    return 0;
 }
 
 void oto_pf_close(void *impl)
@@ -359,8 +268,7 @@ int oto_pf_open(const oto_weights *w, oto_compute compute, void **impl, oto_mode
                               .left = PF_TAPS / 2,
                               .eps = 1e-12f,
                               .type = oto_dense_type(compute)};
-    if (rc != 0 || (rc = bind(w, m, e)) != 0 ||
-        (rc = oto_pieces_bind(w, m->n_vocab, a, &m->pieces, e)) != 0) {
+    if (rc != 0 || (rc = bind(w, m, e)) != 0) {
         oto_pf_close(m);
         return rc;
     }
@@ -368,8 +276,9 @@ int oto_pf_open(const oto_weights *w, oto_compute compute, void **impl, oto_mode
     info->n_vocab = m->n_vocab;
     info->width = PF_D;
     info->n_layers_enc = m->n_enc;
-    info->n_layers_dec = m->n_dec;
+    info->n_layers_dec = m->dec.n;
     info->n_heads = m->heads;
+    info->hotwords = m->has_hot;
     snprintf(info->languages, sizeof info->languages, "zh,en");
     *impl = m;
     return 0;

@@ -6,27 +6,82 @@
 
 /* ---- buffers ---- */
 
-enum { PIECES = 10 };
+enum { PIECES = 32 };
 
 typedef struct {
     void *ptr; /* of a pointer */
     size_t n, size;
 } piece;
 
-static void list_pieces(pf_network *s, const paraformer *m, int max_windows, piece p[PIECES])
+/* How wide a row of `wide` is: feed-forward layers, keys and values, three steps of a row, gates.
+ */
+static size_t widest(const paraformer *m)
+{
+    int n = OTO_MAX(m->dec.ffn, 2 * PF_D);
+
+    if (m->has_times)
+        n = OTO_MAX(n, PF_UP * PF_D);
+    if (m->has_hot)
+        n = OTO_MAX(n, OTO_MAX(m->hot.dec.ffn, 4 * PF_D));
+    return (size_t)n;
+}
+
+static int list_timer(pf_timer *t, size_t windows, piece *p)
+{
+    const size_t steps = PF_UP * PF_ROWS;
+    int n = 0;
+
+    for (int i = 0; i < 2; i++) {
+        p[n++] = (piece){&t->gates[i], windows * PF_TIME_STEPS * 4 * PF_D, sizeof(float)};
+        p[n++] = (piece){&t->h[i], windows * PF_D, sizeof(float)};
+        p[n++] = (piece){&t->c[i], windows * PF_D, sizeof(float)};
+        p[n++] = (piece){&t->z[i], steps, sizeof(float)};
+    }
+    p[n++] = (piece){&t->alpha, steps, sizeof(float)};
+    p[n++] = (piece){&t->fire, steps, sizeof(int)};
+    p[n++] = (piece){&t->order, windows, sizeof(int)};
+    return n;
+}
+
+static int list_hot(pf_hot *h, size_t windows, piece *p)
+{
+    const size_t rows = PF_HOT_ROWS;
+    int n = 0;
+
+    for (int i = 0; i < PF_HOT_LISTS; i++) {
+        p[n++] = (piece){&h->lists[i].text, PF_HOT_BYTES, 1};
+        p[n++] = (piece){&h->lists[i].rows, rows * PF_D, sizeof(float)};
+    }
+    p[n++] = (piece){&h->ids, rows * PF_HOT_TOKENS, sizeof(int32_t)};
+    p[n++] = (piece){&h->lengths, rows, sizeof(int)};
+    p[n++] = (piece){&h->order, OTO_MAX(rows, windows), sizeof(int)};
+    p[n++] = (piece){&h->score, rows, sizeof(float)};
+    p[n++] = (piece){&h->kept, (PF_HOT_KEPT + 1) * PF_D, sizeof(float)};
+    p[n++] = (piece){&h->e0, PF_ROWS * PF_D, sizeof(float)};
+    p[n++] = (piece){&h->hidden, PF_ROWS * PF_D, sizeof(float)};
+    return n;
+}
+
+static int list_pieces(pf_network *s, const paraformer *m, int max_windows, piece p[PIECES])
 {
     const size_t rows = PF_ROWS, windows = (size_t)max_windows;
+    int n = 0;
 
-    p[0] = (piece){&s->alpha, rows + windows, sizeof(float)};
-    p[1] = (piece){&s->e, (rows + 2) * PF_D, sizeof(float)};
-    p[2] = (piece){&s->t, rows * PF_D, sizeof(float)};
-    p[3] = (piece){&s->q, rows * PF_D, sizeof(float)};
-    p[4] = (piece){&s->wide, rows * (size_t)OTO_MAX(m->dec_ffn, 2 * PF_D), sizeof(float)};
-    p[5] = (piece){&s->logits, PF_LOGITS * (size_t)m->n_vocab, sizeof(float)};
-    p[6] = (piece){&s->ids, rows, sizeof(int32_t)};
-    p[7] = (piece){&s->log_prob, rows, sizeof(float)};
-    p[8] = (piece){&s->fire, rows + 2, sizeof(int)};
-    p[9] = (piece){&s->n_rows, 2 * windows, sizeof(int)};
+    p[n++] = (piece){&s->alpha, rows + windows, sizeof(float)};
+    p[n++] = (piece){&s->e, (rows + 2) * PF_D, sizeof(float)};
+    p[n++] = (piece){&s->t, rows * PF_D, sizeof(float)};
+    p[n++] = (piece){&s->q, rows * PF_D, sizeof(float)};
+    p[n++] = (piece){&s->wide, rows * widest(m), sizeof(float)};
+    p[n++] = (piece){&s->logits, PF_LOGITS * (size_t)m->n_vocab, sizeof(float)};
+    p[n++] = (piece){&s->ids, rows, sizeof(int32_t)};
+    p[n++] = (piece){&s->log_prob, rows, sizeof(float)};
+    p[n++] = (piece){&s->fire, rows + 2, sizeof(int)};
+    p[n++] = (piece){&s->n_rows, 2 * windows, sizeof(int)};
+    if (m->has_times)
+        n += list_timer(&s->timer, windows, p + n);
+    if (m->has_hot)
+        n += list_hot(&s->hot, windows, p + n);
+    return n;
 }
 
 size_t oto_pf_network_bytes(const paraformer *m, int max_windows)
@@ -34,9 +89,9 @@ size_t oto_pf_network_bytes(const paraformer *m, int max_windows)
     pf_network s;
     piece p[PIECES];
     size_t total = oto_sanm_bytes(&m->sanm, PF_ROWS);
+    const int n = list_pieces(&s, m, max_windows, p);
 
-    list_pieces(&s, m, max_windows, p);
-    for (int i = 0; i < PIECES; i++)
+    for (int i = 0; i < n; i++)
         total += (p[i].n * p[i].size + 127) / 64 * 64;
     return total;
 }
@@ -45,12 +100,12 @@ int oto_pf_network_new(const paraformer *m, int max_windows, oto_pool *pool, oto
                        pf_network *out, oto_err *e)
 {
     piece p[PIECES];
-    int rc;
+    int rc, n;
 
     *out = (pf_network){.m = m, .pool = pool};
-    list_pieces(out, m, max_windows, p);
+    n = list_pieces(out, m, max_windows, p);
     rc = oto_sanm_new(&m->sanm, PF_ROWS, pool, a, &out->sanm, e);
-    for (int i = 0; i < PIECES && rc == 0; i++)
+    for (int i = 0; i < n && rc == 0; i++)
         rc = oto_arena_get(a, p[i].n, p[i].size, p[i].ptr, e);
     out->n_tokens = out->n_rows + max_windows;
     out->sanm.end = out->n_rows;
@@ -140,62 +195,23 @@ void oto_pf_encode(pf_network *s, int n)
 
 /* ---- decoder ---- */
 
-/* t = w2(inner(relu(w1(norm1(x))))) */
-static void feed_forward(pf_network *s, const pf_decoder_layer *l, int n)
-{
-    oto_norm_run(s->pool, &l->norm1, s->e, n, s->t);
-    oto_dense_run(s->pool, &l->w1, s->t, n, OTO_ACT_RELU, NULL, s->wide);
-    oto_norm_run(s->pool, &l->inner, s->wide, n, s->wide);
-    oto_dense_run(s->pool, &l->w2, s->wide, n, OTO_ACT_NONE, NULL, s->t);
-}
-
-/* x += attention of its tokens to the rows of each window */
-static void attend(pf_network *s, const pf_decoder_layer *l, int windows, int n)
-{
-    const int rows = s->n_rows[windows - 1];
-
-    oto_norm_run(s->pool, &l->norm3, s->e, n, s->t);
-    oto_dense_run(s->pool, &l->q, s->t, n, OTO_ACT_NONE, NULL, s->q);
-    oto_dense_run(s->pool, &l->kv, s->sanm.x, rows, OTO_ACT_NONE, NULL, s->wide);
-    for (int i = 0; i < windows; i++) {
-        const int row = i > 0 ? s->n_rows[i - 1] : 0, token = i > 0 ? s->n_tokens[i - 1] : 0;
-        const float *kv = s->wide + (size_t)row * 2 * PF_D;
-
-        if (s->n_tokens[i] > token)
-            oto_sanm_attend(&s->sanm, s->q + (size_t)token * PF_D, PF_D, s->n_tokens[i] - token, kv,
-                            kv + PF_D, 2 * PF_D, s->n_rows[i] - row, s->t + (size_t)token * PF_D);
-    }
-    oto_dense_run(s->pool, &l->out, s->t, n, OTO_ACT_NONE, s->e, s->e);
-}
-
-/* x += t + memory of t over each window's tokens */
-static void remember(pf_network *s, const pf_decoder_layer *l, int windows, int n)
-{
-    oto_norm_run(s->pool, &l->norm2, s->t, n, s->t);
-    for (int i = 0; i < windows; i++) {
-        const int from = i > 0 ? s->n_tokens[i - 1] : 0;
-        const size_t at = (size_t)from * PF_D;
-
-        oto_memory_rows(l->taps, PF_TAPS, PF_TAPS / 2, s->t + at, PF_D, s->n_tokens[i] - from, PF_D,
-                        0, s->n_tokens[i] - from, s->e + at);
-    }
-}
-
-static void pick(pf_network *s, int n)
+void oto_pf_pick(pf_network *s, const oto_dense *out, int at, int n, int keep)
 {
     const int n_vocab = s->m->n_vocab;
 
     for (int from = 0; from < n; from += PF_LOGITS) {
         const int rows = OTO_MIN(PF_LOGITS, n - from);
 
-        oto_dense_run(s->pool, &s->m->out, s->t + (size_t)from * PF_D, rows, OTO_ACT_NONE, NULL,
+        oto_dense_run(s->pool, out, s->t + (size_t)from * PF_D, rows, OTO_ACT_NONE, NULL,
                       s->logits);
         for (int i = 0; i < rows; i++) {
             const float *row = s->logits + (size_t)i * (size_t)n_vocab;
             const int best = oto_k()->argmax_f32(row, n_vocab);
 
-            s->ids[from + i] = best;
-            s->log_prob[from + i] = row[best] - oto_k()->logsumexp_f32(row, n_vocab);
+            if (best == keep)
+                continue;
+            s->ids[at + from + i] = best;
+            s->log_prob[at + from + i] = row[best] - oto_k()->logsumexp_f32(row, n_vocab);
         }
     }
 }
@@ -204,15 +220,17 @@ void oto_pf_decode(pf_network *s, int windows)
 {
     const paraformer *m = s->m;
     const int n = s->n_tokens[windows - 1];
+    const size_t bytes = (size_t)n * PF_D * sizeof(float);
+    const pf_memory h = {.rows = s->sanm.x, .n = s->n_rows[windows - 1], .end = s->n_rows};
 
     if (n == 0)
         return;
-    for (int i = 0; i < m->n_dec; i++) {
-        feed_forward(s, &m->dec[i], n);
-        remember(s, &m->dec[i], windows, n);
-        attend(s, &m->dec[i], windows, n);
-    }
-    feed_forward(s, &m->dec[m->n_dec], n);
-    oto_norm_run(s->pool, &m->dec_norm, s->t, n, s->t);
-    pick(s, n);
+    if (s->hot.now != NULL)
+        memcpy(s->hot.e0, s->e, bytes);
+    oto_pf_decoder_run(s, &m->dec, &h, s->n_tokens, windows, s->e);
+    if (s->hot.now != NULL)
+        memcpy(s->hot.hidden, s->t, bytes);
+    oto_pf_pick(s, &m->out, 0, n, -1);
+    if (s->hot.now != NULL)
+        oto_pf_hot_run(s, windows);
 }

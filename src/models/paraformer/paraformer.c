@@ -40,9 +40,39 @@ static int asr_new(const void *impl, int max_batch, int max_beam, oto_pool *pool
 
 /* ---- results ---- */
 
-/* A token ends where its weight is complete and begins where the one before ended; ids 0 to 2 are
- * no text. */
-static int give(const state *s, int i, const oto_asr_window *w, oto_arena *job, oto_asr_result *out,
+/* Ids 0 to 2 are no text. */
+static bool is_text(int32_t id)
+{
+    return id > 2;
+}
+
+/* A token ends where its weight is complete and begins where the one before ended. */
+static void rough_spans(const state *s, int from, int count, pf_span *out)
+{
+    const int *fire = s->net.fire + from;
+
+    for (int k = 0, n = 0; k < count; k++) {
+        const int64_t end = (int64_t)(fire[k] + 1) * OTO_LFR_MS;
+        const int64_t before = k > 0 ? (int64_t)(fire[k - 1] + 1) * OTO_LFR_MS : 0;
+
+        if (is_text(s->net.ids[from + k]))
+            out[n++] = (pf_span){OTO_MAX(before, end - MAX_TOKEN_MS), end};
+    }
+}
+
+/* Times of a window's tokens that are text. */
+static void find_spans(state *s, int i, int from, int count, int n_text, pf_span *out)
+{
+    const pf_network *n = &s->net;
+    const int row = i > 0 ? n->n_rows[i - 1] : 0;
+
+    if (!n->m->has_times ||
+        !oto_pf_spans(n->timer.alpha + PF_UP * row, PF_UP * (n->n_rows[i] - row), count, n_text,
+                      n->timer.fire, out))
+        rough_spans(s, from, count, out);
+}
+
+static int give(state *s, int i, const oto_asr_window *w, oto_arena *job, oto_asr_result *out,
                 oto_err *e)
 {
     const pf_network *n = &s->net;
@@ -50,27 +80,27 @@ static int give(const state *s, int i, const oto_asr_window *w, oto_arena *job, 
     const int64_t length = (int64_t)w->n / 16;
     oto_timed_piece *pieces;
     oto_word *words;
+    pf_span *spans;
     int32_t *ids;
     float *log_prob;
     int n_pieces = 0, n_words, rc;
 
     if ((rc = oto_arena_get(job, (size_t)count, sizeof *pieces, &pieces, e)) != 0 ||
+        (rc = oto_arena_get(job, (size_t)count, sizeof *spans, &spans, e)) != 0 ||
         (rc = oto_arena_get(job, (size_t)count, sizeof *ids, &ids, e)) != 0 ||
         (rc = oto_arena_get(job, (size_t)count, sizeof *log_prob, &log_prob, e)) != 0)
         return rc;
     for (int k = 0; k < count; k++) {
-        const int id = n->ids[from + k];
-        const int64_t end = OTO_MIN((int64_t)(n->fire[from + k] + 1) * OTO_LFR_MS, length);
-        const int64_t before = k > 0 ? (int64_t)(n->fire[from + k - 1] + 1) * OTO_LFR_MS : 0;
-
-        ids[k] = id;
+        ids[k] = n->ids[from + k];
         log_prob[k] = n->log_prob[from + k];
-        if (id > 2)
+        if (is_text(ids[k]))
             pieces[n_pieces++] =
-                (oto_timed_piece){.text = s->m->pieces[id],
-                                  .start_ms = OTO_MIN(OTO_MAX(before, end - MAX_TOKEN_MS), end),
-                                  .end_ms = end,
-                                  .probability = expf(log_prob[k])};
+                (oto_timed_piece){.text = s->m->pieces[ids[k]], .probability = expf(log_prob[k])};
+    }
+    find_spans(s, i, from, count, n_pieces, spans);
+    for (int k = 0; k < n_pieces; k++) {
+        pieces[k].end_ms = OTO_MAX(OTO_MIN(spans[k].end_ms, length), 0);
+        pieces[k].start_ms = OTO_MAX(OTO_MIN(spans[k].start_ms, pieces[k].end_ms), 0);
     }
     if ((rc = oto_pieces_join(pieces, n_pieces, job, &words, &n_words, e)) != 0)
         return rc;
@@ -105,6 +135,10 @@ static int run_group(state *s, int first, int n, const oto_asr_window *w, oto_ar
     oto_lap_take(&lap, "encodes", &t->encoder_s, &t->encoder_core_s);
     oto_pf_decode(&s->net, n);
     oto_lap_take(&lap, "decodes", &t->decoder_s, &t->decoder_core_s);
+    if (s->m->has_times) {
+        oto_pf_time(&s->net, n);
+        oto_lap_take(&lap, "words", &t->words_s, &t->words_core_s);
+    }
     for (int i = 0; i < n && rc == 0; i++)
         rc = give(s, i, &w[first + i], job, &out[first + i], e);
     t->windows += n;
@@ -120,8 +154,9 @@ static int asr_run(void *state_, const oto_asr_options *o, const oto_asr_window 
     oto_lap lap;
     int rc = 0;
 
-    (void)o;
     oto_lap_start(&lap);
+    oto_pf_hot_set(&s->net, o->hotwords);
+    oto_lap_take(&lap, "decodes", &s->stats.decoder_s, &s->stats.decoder_core_s);
     oto_heard_run(&s->heard, w, n);
     oto_lap_take(&lap, "hears", &s->stats.features_s, &s->stats.features_core_s);
     for (int i = 0, got; i < n && rc == 0; i += got) {

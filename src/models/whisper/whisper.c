@@ -253,6 +253,7 @@ static int whisper_open(const oto_weights *w, oto_compute compute, void **impl,
     info->n_layers_dec = m->dims.n_layers_dec;
     info->n_heads = m->dims.n_heads;
     info->translates = info->detects = m->dims.multilingual;
+    info->hotwords = true;
     snprintf(info->languages, sizeof info->languages, "%s", m->dims.multilingual ? "" : "en");
     *impl = m;
     return 0;

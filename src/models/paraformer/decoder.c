@@ -1,0 +1,294 @@
+/* Decoders of Paraformer: the main one, which attends to the encoder's rows, and that of hot words,
+ * which attends to their embeddings. A layer (FunASR funasr/models/paraformer/decoder.py):
+ *
+ *   t = norm2(w2(inner(relu(w1(norm1(x))))))      feed-forward first, and not added to x
+ *   x = x + t + Σ_j taps[j] t[i - left + j]        memory over the window's tokens
+ *   x = x + attention of norm3(x) to the memory rows
+ *
+ * and in the end decoders3, a feed-forward layer that replaces x, and a norm. */
+#include "models/paraformer/paraformer.h"
+
+#include <math.h>
+#include <string.h>
+
+#define NAME_SIZE 128
+
+static const struct {
+    const char *name;
+    int n;
+} projections[] = {{"linear_q", PF_D}, {"linear_k_v", 2 * PF_D}, {"linear_out", PF_D}};
+
+/* ---- packing ---- */
+
+static int count_taps(const oto_weights *src, const char *name, int *out, oto_err *e)
+{
+    const oto_tensor *t = oto_weights_find(src, name);
+    int64_t taps;
+
+    if (t == NULL)
+        return oto_fail(e, OTO_E_INPUT, "%s: tensor %s is missing", oto_weights_path(src), name);
+    taps = oto_tensor_rows(t) == PF_D ? oto_tensor_row_len(t) : oto_tensor_rows(t);
+    if (taps < 1 || taps > 63 || taps % 2 == 0)
+        return oto_fail(e, OTO_E_UNSUPPORTED, "%s: tensor %s is %lld x %lld", oto_weights_path(src),
+                        name, (long long)oto_tensor_rows(t), (long long)oto_tensor_row_len(t));
+    *out = (int)taps;
+    return 0;
+}
+
+int oto_pf_decoder_sizes(const oto_weights *src, const char *prefix, pf_decoder *d, oto_err *e)
+{
+    char n[NAME_SIZE];
+    int rc;
+
+    snprintf(n, sizeof n, "%s.decoders.0.feed_forward.w_1.weight", prefix);
+    if ((rc = oto_count_rows(src, n, 16, 1 << 14, &d->ffn, e)) != 0)
+        return rc;
+    snprintf(n, sizeof n, "%s.decoders.0.self_attn.fsmn_block.weight", prefix);
+    if ((rc = count_taps(src, n, &d->n_taps, e)) != 0)
+        return rc;
+    snprintf(n, sizeof n, "%s.decoders.#.norm1.weight", prefix);
+    d->n = oto_count_layers(src, n);
+    if (d->n > PF_MAX_DEC)
+        return oto_fail(e, OTO_E_INPUT, "%s: %d layers of %s are too many", oto_weights_path(src),
+                        d->n, prefix);
+    return 0;
+}
+
+typedef struct {
+    const oto_weights *src;
+    oto_gguf_writer *dst;
+    const pf_decoder *d;
+    oto_dtype type;
+    oto_arena *a;
+    oto_err *e;
+} packer;
+
+static int pack_feed_forward(const packer *p, const char *prefix)
+{
+    char n[NAME_SIZE];
+    int rc;
+
+    snprintf(n, sizeof n, "%s.norm1", prefix);
+    if ((rc = oto_norm_pack(p->src, p->dst, n, PF_D, p->a, p->e)) != 0)
+        return rc;
+    snprintf(n, sizeof n, "%s.feed_forward.w_1", prefix);
+    if ((rc = oto_dense_pack(p->src, p->dst, n, p->type, p->d->ffn, PF_D, true, p->a, p->e)) != 0)
+        return rc;
+    snprintf(n, sizeof n, "%s.feed_forward.norm", prefix);
+    if ((rc = oto_norm_pack(p->src, p->dst, n, p->d->ffn, p->a, p->e)) != 0)
+        return rc;
+    snprintf(n, sizeof n, "%s.feed_forward.w_2", prefix);
+    return oto_dense_pack(p->src, p->dst, n, p->type, PF_D, p->d->ffn, false, p->a, p->e);
+}
+
+static int pack_layer(const packer *p, const char *name, int i)
+{
+    char prefix[64], n[NAME_SIZE];
+    int rc;
+
+    snprintf(prefix, sizeof prefix, "%.40s.decoders.%d", name, i);
+    rc = pack_feed_forward(p, prefix);
+    for (int j = 2; j <= 3 && rc == 0; j++) {
+        snprintf(n, sizeof n, "%s.norm%d", prefix, j);
+        rc = oto_norm_pack(p->src, p->dst, n, PF_D, p->a, p->e);
+    }
+    for (size_t j = 0; j < OTO_COUNT(projections) && rc == 0; j++) {
+        snprintf(n, sizeof n, "%s.src_attn.%s", prefix, projections[j].name);
+        rc = oto_dense_pack(p->src, p->dst, n, p->type, projections[j].n, PF_D, true, p->a, p->e);
+    }
+    if (rc != 0)
+        return rc;
+    snprintf(n, sizeof n, "%s.self_attn.fsmn_block.weight", prefix);
+    return oto_taps_pack(p->src, p->dst, n, p->d->n_taps, PF_D, p->a, p->e);
+}
+
+int oto_pf_decoder_pack(const oto_weights *src, oto_gguf_writer *dst, const char *prefix,
+                        const pf_decoder *d, oto_dtype type, oto_arena *a, oto_err *e)
+{
+    const packer p = {.src = src, .dst = dst, .d = d, .type = type, .a = a, .e = e};
+    char n[NAME_SIZE];
+    int rc = 0;
+
+    for (int i = 0; i < d->n && rc == 0; i++)
+        rc = pack_layer(&p, prefix, i);
+    snprintf(n, sizeof n, "%s.decoders3.0", prefix);
+    if (rc == 0)
+        rc = pack_feed_forward(&p, n);
+    snprintf(n, sizeof n, "%s.after_norm", prefix);
+    return rc == 0 ? oto_norm_pack(src, dst, n, PF_D, a, e) : rc;
+}
+
+/* ---- binding ---- */
+
+typedef struct {
+    const oto_weights *w;
+    const pf_decoder *d;
+    oto_dtype type;
+    float eps;
+    oto_err *e;
+} binder;
+
+static int bind_feed_forward(const binder *b, const char *prefix, pf_decoder_layer *l)
+{
+    char n[NAME_SIZE];
+    int rc;
+
+    snprintf(n, sizeof n, "%s.norm1", prefix);
+    if ((rc = oto_norm_bind(b->w, n, PF_D, b->eps, &l->norm1, b->e)) != 0)
+        return rc;
+    snprintf(n, sizeof n, "%s.feed_forward.w_1", prefix);
+    if ((rc = oto_dense_bind(b->w, n, b->type, b->d->ffn, PF_D, true, &l->w1, b->e)) != 0)
+        return rc;
+    snprintf(n, sizeof n, "%s.feed_forward.norm", prefix);
+    if ((rc = oto_norm_bind(b->w, n, b->d->ffn, b->eps, &l->inner, b->e)) != 0)
+        return rc;
+    snprintf(n, sizeof n, "%s.feed_forward.w_2", prefix);
+    return oto_dense_bind(b->w, n, b->type, PF_D, b->d->ffn, false, &l->w2, b->e);
+}
+
+static int bind_layer(const binder *b, const char *name, int i, pf_decoder_layer *l)
+{
+    oto_dense *const dense[] = {&l->q, &l->kv, &l->out};
+    char prefix[64], n[NAME_SIZE];
+    int rc;
+
+    snprintf(prefix, sizeof prefix, "%.40s.decoders.%d", name, i);
+    if ((rc = bind_feed_forward(b, prefix, l)) != 0)
+        return rc;
+    snprintf(n, sizeof n, "%s.norm2", prefix);
+    if ((rc = oto_norm_bind(b->w, n, PF_D, b->eps, &l->norm2, b->e)) != 0)
+        return rc;
+    snprintf(n, sizeof n, "%s.norm3", prefix);
+    if ((rc = oto_norm_bind(b->w, n, PF_D, b->eps, &l->norm3, b->e)) != 0)
+        return rc;
+    for (size_t j = 0; j < OTO_COUNT(projections); j++) {
+        snprintf(n, sizeof n, "%s.src_attn.%s", prefix, projections[j].name);
+        rc = oto_dense_bind(b->w, n, b->type, projections[j].n, PF_D, true, dense[j], b->e);
+        if (rc != 0)
+            return rc;
+    }
+    snprintf(n, sizeof n, "%s.self_attn.fsmn_block.weight", prefix);
+    return oto_get_vector(b->w, n, (int64_t)b->d->n_taps * PF_D, &l->taps, b->e);
+}
+
+int oto_pf_decoder_bind(const oto_weights *w, const char *prefix, oto_dtype type, float eps,
+                        oto_arena *a, pf_decoder *d, oto_err *e)
+{
+    const binder b = {.w = w, .d = d, .type = type, .eps = eps, .e = e};
+    char n[NAME_SIZE];
+    int rc = oto_arena_get(a, (size_t)d->n + 1, sizeof *d->layers, &d->layers, e);
+
+    for (int i = 0; i < d->n && rc == 0; i++)
+        rc = bind_layer(&b, prefix, i, &d->layers[i]);
+    snprintf(n, sizeof n, "%s.decoders3.0", prefix);
+    if (rc == 0)
+        rc = bind_feed_forward(&b, n, &d->layers[d->n]);
+    snprintf(n, sizeof n, "%s.after_norm", prefix);
+    return rc == 0 ? oto_norm_bind(w, n, PF_D, eps, &d->norm, e) : rc;
+}
+
+/* ---- running ---- */
+
+/* t = w2(inner(relu(w1(norm1(x))))) */
+static void feed_forward(pf_network *s, const pf_decoder_layer *l, const float *x, int n)
+{
+    oto_norm_run(s->pool, &l->norm1, x, n, s->t);
+    oto_dense_run(s->pool, &l->w1, s->t, n, OTO_ACT_RELU, NULL, s->wide);
+    oto_norm_run(s->pool, &l->inner, s->wide, n, s->wide);
+    oto_dense_run(s->pool, &l->w2, s->wide, n, OTO_ACT_NONE, NULL, s->t);
+}
+
+/* x += t + memory of t over each window's tokens */
+static void remember(pf_network *s, const pf_decoder *d, const pf_decoder_layer *l, const int *end,
+                     int windows, float *x)
+{
+    oto_norm_run(s->pool, &l->norm2, s->t, end[windows - 1], s->t);
+    for (int i = 0; i < windows; i++) {
+        const int from = i > 0 ? end[i - 1] : 0;
+        const size_t at = (size_t)from * PF_D;
+
+        oto_memory_rows(l->taps, d->n_taps, d->n_taps / 2, s->t + at, PF_D, end[i] - from, PF_D, 0,
+                        end[i] - from, x + at);
+    }
+}
+
+/* q and, in `wide`, the memory's keys and values */
+static void project(pf_network *s, const pf_decoder_layer *l, const pf_memory *memory,
+                    const float *x, int n)
+{
+    oto_norm_run(s->pool, &l->norm3, x, n, s->t);
+    oto_dense_run(s->pool, &l->q, s->t, n, OTO_ACT_NONE, NULL, s->q);
+    oto_dense_run(s->pool, &l->kv, memory->rows, memory->n, OTO_ACT_NONE, NULL, s->wide);
+}
+
+/* x += attention of each window's tokens to its rows */
+static void attend(pf_network *s, const pf_decoder_layer *l, const pf_memory *memory,
+                   const int *end, int windows, float *x)
+{
+    const int n = end[windows - 1];
+    const bool shared = memory->end == NULL;
+
+    project(s, l, memory, x, n);
+    for (int i = 0; i < (shared ? 1 : windows); i++) {
+        const int row = shared || i == 0 ? 0 : memory->end[i - 1];
+        const int rows = (shared ? memory->n : memory->end[i]) - row;
+        const int token = shared || i == 0 ? 0 : end[i - 1];
+        const int tokens = (shared ? n : end[i]) - token;
+        const float *kv = s->wide + (size_t)row * 2 * PF_D;
+
+        if (tokens > 0)
+            oto_sanm_attend(&s->sanm, s->q + (size_t)token * PF_D, PF_D, tokens, kv, kv + PF_D,
+                            2 * PF_D, rows, s->t + (size_t)token * PF_D);
+    }
+    oto_dense_run(s->pool, &l->out, s->t, n, OTO_ACT_NONE, x, x);
+}
+
+void oto_pf_decoder_run(pf_network *s, const pf_decoder *d, const pf_memory *memory, const int *end,
+                        int windows, float *x)
+{
+    const int n = end[windows - 1];
+
+    for (int i = 0; i < d->n; i++) {
+        feed_forward(s, &d->layers[i], x, n);
+        remember(s, d, &d->layers[i], end, windows, x);
+        attend(s, &d->layers[i], memory, end, windows, x);
+    }
+    feed_forward(s, &d->layers[d->n], x, n);
+    oto_norm_run(s->pool, &d->norm, s->t, n, s->t);
+}
+
+/* score += softmax of q's products with n keys */
+static void add_softmax(const float *q, const float *keys, int n, int d, float *p, float *score)
+{
+    const float scale = 1 / sqrtf((float)d);
+    float most = -INFINITY, sum = 0;
+
+    for (int i = 0; i < n; i++) {
+        p[i] = scale * oto_k()->dot_f32(q, keys + (size_t)i * 2 * PF_D, d);
+        most = OTO_MAX(most, p[i]);
+    }
+    for (int i = 0; i < n; i++)
+        sum += p[i] = expf(p[i] - most);
+    for (int i = 0; i < n; i++)
+        score[i] += p[i] / sum;
+}
+
+void oto_pf_decoder_scores(pf_network *s, const pf_decoder *d, int at, const pf_memory *memory,
+                           int n, float *x, float *score)
+{
+    const int heads = s->sanm.dims.heads, width = PF_D / heads;
+    float p[PF_ROWS];
+
+    for (int i = 0; i <= at; i++) {
+        feed_forward(s, &d->layers[i], x, n);
+        remember(s, d, &d->layers[i], &n, 1, x);
+        if (i < at)
+            attend(s, &d->layers[i], memory, &n, 1, x);
+    }
+    project(s, &d->layers[at], memory, x, n);
+    memset(score, 0, (size_t)memory->n * sizeof *score);
+    for (int i = 0; i < n; i++)
+        for (int h = 0; h < heads; h++)
+            add_softmax(s->q + (size_t)i * PF_D + h * width, s->wide + h * width, memory->n, width,
+                        p, score);
+}
