@@ -1,12 +1,13 @@
 /* The network of Paraformer, over the windows of a group at once. */
 #include "models/paraformer/paraformer.h"
 
+#include <assert.h>
 #include <math.h>
 #include <string.h>
 
 /* ---- buffers ---- */
 
-enum { PIECES = 32 };
+enum { PIECES = 40 };
 
 typedef struct {
     void *ptr; /* of a pointer */
@@ -81,6 +82,7 @@ static int list_pieces(pf_network *s, const paraformer *m, int max_windows, piec
         n += list_timer(&s->timer, windows, p + n);
     if (m->has_hot)
         n += list_hot(&s->hot, windows, p + n);
+    assert(n <= PIECES);
     return n;
 }
 

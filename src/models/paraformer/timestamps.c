@@ -15,7 +15,7 @@
 #define OUT   "predictor.cif_output2"
 #define GATES ((size_t)4 * PF_D)
 
-static const char *const suffix[2] = {"_l0", "_l0_reverse"};
+static const char *const direction[2] = {"_l0", "_l0_reverse"};
 
 /* ---- packing and binding ---- */
 
@@ -78,7 +78,7 @@ int oto_pf_times_pack(const oto_weights *src, oto_gguf_writer *dst, oto_dtype ty
         (rc = pack_convolution(src, dst, type, a, e)) != 0)
         return rc;
     for (int i = 0; i < 2; i++)
-        if ((rc = oto_lstm_pack(src, dst, LSTM, suffix[i], type, PF_D, PF_D, a, e)) != 0)
+        if ((rc = oto_lstm_pack(src, dst, LSTM, direction[i], type, PF_D, PF_D, a, e)) != 0)
             return rc;
     if ((rc = oto_vector_pack(src, dst, OUT ".weight", 2 * PF_D, a, e)) != 0)
         return rc;
@@ -98,8 +98,8 @@ int oto_pf_times_bind(const oto_weights *w, oto_dtype type, pf_times *t, oto_err
                         "%s: paraformer.times_smooth or paraformer.times_noise is not lawful",
                         oto_weights_path(w));
     if ((rc = oto_dense_bind(w, CONV, type, PF_UP * PF_D, PF_D, true, &t->up, e)) != 0 ||
-        (rc = oto_lstm_bind(w, LSTM, suffix[0], type, PF_D, PF_D, &t->lstm[0], e)) != 0 ||
-        (rc = oto_lstm_bind(w, LSTM, suffix[1], type, PF_D, PF_D, &t->lstm[1], e)) != 0 ||
+        (rc = oto_lstm_bind(w, LSTM, direction[0], type, PF_D, PF_D, &t->lstm[0], e)) != 0 ||
+        (rc = oto_lstm_bind(w, LSTM, direction[1], type, PF_D, PF_D, &t->lstm[1], e)) != 0 ||
         (rc = oto_get_vector(w, OUT ".weight", 2 * PF_D, &t->out, e)) != 0 ||
         (rc = oto_get_vector(w, OUT ".bias", 1, &bias, e)) != 0)
         return rc;

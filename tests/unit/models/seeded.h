@@ -16,11 +16,14 @@ typedef struct {
     oto_gguf_writer *w;
     void **held; /* data borrowed by the writer */
     int n_held;
-    bool failed;
+    bool failed, bare;
 } seeded;
 
 typedef struct {
     int n_enc, n_dec, n_tp, n_vocab; /* n_tp: SenseVoice's second stack; n_dec: Paraformer's */
+    bool times;                      /* Paraformer's predictor of times, */
+    bool bare;                       /* its values by names without "predictor." */
+    int n_hot, no_bias;              /* and its decoder for hot words */
 } seeded_size;
 
 static void *seeded_hold(seeded *s, size_t n)
@@ -145,26 +148,83 @@ static void seeded_cmvn(seeded *s)
     seeded_put(s, "cmvn.scale", 1, &n, scale);
 }
 
-static void seeded_decoder(seeded *s, int n)
+static void seeded_decoder(seeded *s, const char *name, int n, int64_t ffn, int64_t taps)
 {
     char prefix[64];
 
     for (int i = 0; i <= n; i++) {
-        snprintf(prefix, sizeof prefix, i < n ? "decoder.decoders.%d." : "decoder.decoders3.0.", i);
+        if (i < n)
+            snprintf(prefix, sizeof prefix, "%.20s.decoders.%d.", name, i);
+        else
+            snprintf(prefix, sizeof prefix, "%.20s.decoders3.0.", name);
         seeded_norm(s, prefix, "norm1", 512);
-        seeded_dense(s, prefix, "feed_forward.w_1", 2048, 512);
-        seeded_norm(s, prefix, "feed_forward.norm", 2048);
-        seeded_matrix(s, prefix, "feed_forward.w_2", 512, 2048);
+        seeded_dense(s, prefix, "feed_forward.w_1", ffn, 512);
+        seeded_norm(s, prefix, "feed_forward.norm", ffn);
+        seeded_matrix(s, prefix, "feed_forward.w_2", 512, ffn);
         if (i == n)
             continue;
         seeded_norm(s, prefix, "norm2", 512);
         seeded_norm(s, prefix, "norm3", 512);
-        seeded_taps(s, prefix, 512, 11);
+        seeded_taps(s, prefix, 512, taps);
         seeded_dense(s, prefix, "src_attn.linear_q", 512, 512);
         seeded_dense(s, prefix, "src_attn.linear_k_v", 1024, 512);
         seeded_dense(s, prefix, "src_attn.linear_out", 512, 512);
     }
-    seeded_norm(s, "decoder.", "after_norm", 512);
+    snprintf(prefix, sizeof prefix, "%.20s.", name);
+    seeded_norm(s, prefix, "after_norm", 512);
+}
+
+static void seeded_lstm(seeded *s, const char *prefix, const char *name, const char *suffix)
+{
+    static const char *const weights[] = {"weight_ih", "weight_hh"}, *const biases[] = {"bias_ih",
+                                                                                        "bias_hh"};
+    const int64_t dim[2] = {2048, 512};
+    char from[96], to[128];
+
+    for (int i = 0; i < 2; i++) {
+        snprintf(from, sizeof from, "%s.%s%s", name, weights[i], suffix);
+        snprintf(to, sizeof to, "%s%s", prefix, from);
+        seeded_put(s, to, 2, dim, seeded_values(s, s->bare ? from : to, 2048 * 512, 512, true));
+        snprintf(from, sizeof from, "%s.%s%s", name, biases[i], suffix);
+        snprintf(to, sizeof to, "%s%s", prefix, from);
+        seeded_put(s, to, 1, dim, seeded_values(s, s->bare ? from : to, 2048, 1, false));
+    }
+}
+
+/* Of the predictor of times, under a name that has "predictor." in front. */
+static void seeded_time(seeded *s, const char *name, int rank, const int64_t *dim)
+{
+    char full[96];
+    size_t n = 1;
+
+    snprintf(full, sizeof full, "predictor.%s", name);
+    for (int i = 0; i < rank; i++)
+        n *= (size_t)dim[i];
+    seeded_put(s, full, rank, dim,
+               seeded_values(s, s->bare ? name : full, n, n / (size_t)dim[0], rank > 1));
+}
+
+static void seeded_times(seeded *s)
+{
+    seeded_time(s, "upsample_cnn.weight", 3, (int64_t[]){512, 512, 3});
+    seeded_time(s, "upsample_cnn.bias", 1, (int64_t[]){512});
+    seeded_lstm(s, "predictor.", "blstm", "_l0");
+    seeded_lstm(s, "predictor.", "blstm", "_l0_reverse");
+    seeded_time(s, "cif_output2.weight", 2, (int64_t[]){1, 1024});
+    seeded_time(s, "cif_output2.bias", 1, (int64_t[]){1});
+}
+
+static void seeded_hot(seeded *s, seeded_size size)
+{
+    oto_err e;
+
+    seeded_matrix(s, "", "decoder.embed.0", size.n_vocab, 512);
+    seeded_lstm(s, "", "bias_encoder", "_l0");
+    seeded_lstm(s, "", "bias_encoder", "_l1");
+    seeded_decoder(s, "seaco_decoder", size.n_hot, 1024, 21);
+    seeded_dense(s, "", "hotword_output_layer", size.n_vocab, 512);
+    if (oto_gguf_put_int(s->w, "pf.no_bias", size.no_bias, &e) != 0)
+        s->failed = true;
 }
 
 /* Pieces: "<blank>" "<s>" "</s>", then Chinese characters, now and then an English piece. */
@@ -226,8 +286,14 @@ static inline bool seeded_paraformer(const char *path, seeded_size size)
                seeded_values(&s, "predictor.cif_conv1d.weight", 512 * 512 * 3, 512 * 3, true));
     seeded_vector(&s, "predictor.", "cif_conv1d.bias", 512);
     seeded_dense(&s, "predictor.", "cif_output", 1, 512);
-    seeded_decoder(&s, size.n_dec);
+    seeded_decoder(&s, "decoder", size.n_dec, 2048, 11);
     seeded_dense(&s, "decoder.", "output_layer", size.n_vocab, 512);
+    s.bare = size.bare;
+    if (size.times)
+        seeded_times(&s);
+    s.bare = false;
+    if (size.n_hot > 0)
+        seeded_hot(&s, size);
     return seeded_end(&s, path);
 }
 

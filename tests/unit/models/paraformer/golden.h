@@ -1,0 +1,128 @@
+/* What tests/reference/funasr_hotwords.py wrote, and a network of the same weights that it asked.
+ */
+#ifndef PARAFORMER_GOLDEN_H
+#define PARAFORMER_GOLDEN_H
+
+#include "unit/models/seeded.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#define GOLDEN OTO_SOURCE_DIR "/tests/golden/paraformer_hotwords.txt"
+
+/* The values of this name; at most `most`. Returns how many, or -1 without any. */
+static inline int golden(const char *name, float *out, int most)
+{
+    FILE *f = fopen(GOLDEN, "r");
+    char word[64];
+    int n, found = -1;
+
+    assert_non_null(f);
+    while (found < 0 && fscanf(f, "%63s %d", word, &n) == 2)
+        if (strcmp(word, name) != 0) {
+            assert_int_equal(fscanf(f, "%*[^\n]"), 0);
+        } else {
+            assert_true(n <= most);
+            for (int i = 0; i < n; i++)
+                assert_int_equal(fscanf(f, "%f", &out[i]), 1);
+            found = n;
+        }
+    fclose(f);
+    return found;
+}
+
+static inline void near_all(const char *name, const float *got, size_t stride, int columns,
+                            double within)
+{
+    static float v[4096];
+    const int n = golden(name, v, 4096);
+
+    assert_true(n > 0);
+    for (int i = 0; i < n; i++) {
+        const float x = got[(size_t)(i / columns) * stride + (size_t)(i % columns)];
+
+        if (!(fabs((double)x - (double)v[i]) <= within))
+            fail_msg("%s[%d]: %.6f, expected %.6f", name, i, (double)x, (double)v[i]);
+    }
+}
+
+#define SAMPLES 48000
+#define WINDOWS 3
+
+typedef struct {
+    oto_model *model;
+    oto_pool *pool;
+    oto_arena *arena;
+    oto_heard_rows heard;
+    pf_network net;
+    float *pcm;
+} fixture;
+
+static const seeded_size hot_size = {
+    .n_enc = 3, .n_dec = 2, .n_vocab = 120, .times = true, .n_hot = 6, .no_bias = 65};
+
+static inline void set_up(fixture *f, seeded_size size, oto_compute compute)
+{
+    char path[] = "/tmp/oto-paraformer-XXXXXX";
+    const int fd = mkstemp(path);
+    const paraformer *m;
+    oto_err e = {0};
+
+    assert_true(fd >= 0);
+    close(fd);
+    assert_true(seeded_paraformer(path, size));
+    if (oto_cpu_init(&e) != 0 || oto_model_open(path, compute, &f->model, &e) != 0)
+        fail_msg("%s", e.text);
+    unlink(path);
+    m = f->model->impl;
+    assert_int_equal(oto_pool_new(2, OTO_POOL_SCRATCH_BYTES, &f->pool, &e), 0);
+    assert_int_equal(oto_arena_new("test", (size_t)256 << 20, &f->arena, &e), 0);
+    assert_int_equal(oto_heard_new(m->shift, m->scale, WINDOWS, f->pool, f->arena, &f->heard, &e),
+                     0);
+    assert_int_equal(oto_pf_network_new(m, WINDOWS, f->pool, f->arena, &f->net, &e), 0);
+    f->pcm = malloc(SAMPLES * sizeof *f->pcm);
+    seeded_signal(f->pcm, SAMPLES);
+}
+
+static inline void tear_down(fixture *f)
+{
+    free(f->pcm);
+    oto_arena_free(f->arena);
+    oto_pool_free(f->pool);
+    oto_model_close(f->model);
+}
+
+/* The signal cut to these lengths, as windows of one group, to where the encoder reads it. */
+static inline void hear(fixture *f, const size_t *lengths, int n)
+{
+    oto_asr_window w[WINDOWS];
+    float *to = f->net.sanm.in;
+
+    for (int i = 0; i < n; i++)
+        w[i] = (oto_asr_window){f->pcm, lengths[i], false};
+    oto_heard_run(&f->heard, w, n);
+    assert_int_equal(oto_heard_group(&f->heard, 0, n, 0, PF_ROWS, f->net.n_rows), n);
+    for (int i = 0; i < n; i++) {
+        const size_t size = (size_t)f->heard.n_rows[i] * OTO_LFR_DIM;
+
+        memcpy(to, f->heard.rows + (size_t)i * OTO_LFR_ROWS * OTO_LFR_DIM, size * sizeof *to);
+        to += size;
+    }
+}
+
+/* With a list of hot words or NULL. */
+static inline void run(fixture *f, const size_t *lengths, int n, const char *hotwords)
+{
+    oto_pf_hot_set(&f->net, hotwords);
+    hear(f, lengths, n);
+    oto_pf_encode(&f->net, n);
+    oto_pf_decode(&f->net, n);
+    if (f->net.m->has_times)
+        oto_pf_time(&f->net, n);
+}
+
+static const size_t whole[] = {SAMPLES};
+
+#endif
