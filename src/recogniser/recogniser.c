@@ -304,6 +304,18 @@ static void describe_end(job *j)
     j->out->decoder_peak_bytes = oto_media_peak_bytes(j->media);
 }
 
+/* Behind what the decoder had to say. */
+static void warn_of_hotwords(const oto_model *m, const oto_job_options *o, oto_job_result *out)
+{
+    const size_t n = strlen(out->warning);
+    oto_model_info info;
+
+    oto_model_info_get(m, &info);
+    if (o->asr.hotwords != NULL && o->asr.hotwords[0] != '\0' && !info.hotwords)
+        snprintf(out->warning + n, sizeof out->warning - n,
+                 "%shotwords have no effect with this %s model", n > 0 ? "; " : "", info.family);
+}
+
 static int open_media(job *j, const char *path, oto_err *e)
 {
     oto_media_info info;
@@ -458,6 +470,7 @@ int oto_recogniser_run(oto_recogniser *r, const char *path, const oto_job_option
     if (j.vad == NULL)
         out->speech_ms = out->audio_ms;
     describe_end(&j);
+    warn_of_hotwords(r->o.asr, o, out);
     out->n_windows = oto_batch_windows(r->batch);
     out->n_segments = oto_batch_segments(r->batch);
     snprintf(out->language, sizeof out->language, "%s",

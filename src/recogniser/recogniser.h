@@ -80,7 +80,7 @@ typedef struct {
     int n_segments, n_windows;
     char language[8];
     float language_probability;
-    char warning[200];      /* decoder's, or "" */
+    char warning[200];      /* decoder's, and of options without effect; or "" */
     double decode_s, vad_s; /* waiting for PCM; VAD */
     oto_asr_stats asr;      /* of this job */
     size_t decoder_peak_bytes;

@@ -444,6 +444,20 @@ def make_tokens():
     put("tokens", "empty_token", tokens([b"", b"a", b"a"], b"aa", 1))
 
 
+# ---- hot words
+
+def make_phrases():
+    pieces = "\n".join(["阿", "里", "巴", "hel@@", "lo", "a", "it's"])
+
+    def phrases(dictionary, text):
+        return b"\0".join([dictionary.encode(), pieces.encode(), text])
+
+    put("phrases", "plain", phrases("hello hel@@ lo\na a\n", "阿里巴巴, Hello;a里\n it's".encode()))
+    put("phrases", "unsorted", phrases("zz lo\nhello  hel@@ lo\r\n\n a\na a\nhello lo lo\n", "hello zz b, 阿 里，ab-a".encode()))
+    put("phrases", "broken", b"\xff \xfe\nhello\0\xff\n\xe4\xb8\0\xe4\xb8,\xff\xff<s>," + b"a" * 80 + b"," + "阿".encode() * 40)
+    put("phrases", "empty", b"\0\0")
+
+
 def make_media():
     """Needs ffmpeg; a tenth of a second in each container."""
     tone = ["-f", "lavfi", "-i", "sine=f=440:d=0.1:r=8000"]
@@ -483,3 +497,4 @@ make_ggml()
 make_onnx()
 make_torch()
 make_tokens()
+make_phrases()

@@ -6,6 +6,8 @@
 #include "kernels/kernels.h"
 #include "recogniser/recogniser.h"
 
+#include "unit/models/seeded.h"
+
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -199,11 +201,62 @@ static void test_no_growth(void **state)
     assert_true(oto_rss_bytes() <= before + (128 << 10));
 }
 
+/* Paraformer with finer times and hot words: a list is embedded, two take turns, and one is left
+ * out again, all in memory that was taken before. */
+static void test_hot_words(void **state)
+{
+    const char *const lists[] = {"\xe4\xb8\x83\xe4\xb8\x87", "\xe4\xb8\x88, word", NULL};
+    char file[] = "/tmp/oto-flat-XXXXXX";
+    static float pcm[16000];
+    const oto_asr_window w = {pcm, 16000, true};
+    oto_asr_options o;
+    oto_asr_result r;
+    oto_arena *a, *results;
+    oto_pool *pool;
+    oto_model *m;
+    oto_asr *s;
+    oto_err e = {0};
+
+    (void)state;
+    if (!WATCHED)
+        skip();
+    close(mkstemp(file));
+    assert_true(seeded_paraformer(
+        file, (seeded_size){
+                  .n_enc = 2, .n_dec = 1, .n_vocab = 50, .times = true, .n_hot = 2, .no_bias = 7}));
+    if (oto_cpu_init(&e) != 0 || oto_model_open(file, OTO_COMPUTE_I8, &m, &e) != 0)
+        fail_msg("%s", e.text);
+    unlink(file);
+    seeded_signal(pcm, 16000);
+    oto_asr_defaults(&o);
+    assert_int_equal(oto_pool_new(2, OTO_POOL_SCRATCH_BYTES, &pool, &e), 0);
+    assert_int_equal(oto_arena_new("state", oto_asr_bytes(m, 2, 1), &a, &e), 0);
+    assert_int_equal(oto_arena_new("results", (size_t)16 << 20, &results, &e), 0);
+    assert_int_equal(oto_asr_new(m, 2, 1, pool, a, &s, &e), 0);
+    assert_int_equal(oto_asr_run(s, &o, &w, 1, results, &r, &e), 0);
+    calls = 0;
+    watching = true;
+    for (int i = 0; i < 9 && calls == 0 && e.code == 0; i++) {
+        oto_arena_reset(results);
+        o.hotwords = lists[i % 3];
+        if (oto_asr_run(s, &o, &w, 1, results, &r, &e) != 0)
+            break;
+    }
+    watching = false;
+    assert_int_equal(e.code, 0);
+    assert_int_equal(calls, 0);
+    oto_arena_free(results);
+    oto_arena_free(a);
+    oto_pool_free(pool);
+    oto_model_close(m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_allocator_is_left_alone),
         cmocka_unit_test(test_no_growth),
+        cmocka_unit_test(test_hot_words),
     };
 
     return cmocka_run_group_tests(tests, prepare, release);

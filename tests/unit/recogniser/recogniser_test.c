@@ -4,6 +4,8 @@
 
 #include "kernels/kernels.h"
 
+#include "unit/models/seeded.h"
+
 #include <setjmp.h>
 #include <cmocka.h>
 
@@ -255,6 +257,51 @@ static void test_vad_alone(void **state)
     assert_true(result.speech_ms > 0 && result.speech_ms < result.audio_ms);
 }
 
+/* Hot words for a model that knows none: the job says so, and its text is as without them. */
+static void test_hotwords_without_effect(void **state)
+{
+    char model[] = "/tmp/oto-recogniser-XXXXXX", sound[] = "/tmp/oto-recogniser-XXXXXX";
+    oto_recogniser_options o = {.threads = 1, .batch = 1};
+    static float pcm[16000];
+    static struct heard plain, hot;
+    oto_job_options asked;
+    oto_job_result result;
+    oto_recogniser *r;
+    oto_model *m;
+    oto_err e = {0};
+    FILE *f = fdopen(mkstemp(sound), "wb");
+
+    (void)state;
+    close(mkstemp(model));
+    assert_true(seeded_paraformer(model, (seeded_size){.n_enc = 2, .n_dec = 1, .n_vocab = 50}));
+    seeded_signal(pcm, 16000);
+    assert_int_equal(fwrite(pcm, sizeof *pcm, 16000, f), 16000);
+    fclose(f);
+    assert_int_equal(oto_model_open(model, OTO_COMPUTE_I8, &m, &e), 0);
+    o.asr = m;
+    assert_int_equal(oto_recogniser_new(&o, &r, &e), 0);
+    oto_job_defaults(&asked);
+    asked.no_vad = true;
+    asked.media.raw_pcm = true;
+    snprintf(asked.media.raw_format, sizeof asked.media.raw_format, "f32le");
+    asked.on_segment = on_text;
+    asked.arg = &plain;
+    if (oto_recogniser_run(r, sound, &asked, &result, &e) != 0)
+        fail_msg("%s", e.text);
+    assert_string_equal(result.warning, "");
+    asked.asr.hotwords = "one, two";
+    asked.arg = &hot;
+    if (oto_recogniser_run(r, sound, &asked, &result, &e) != 0)
+        fail_msg("%s", e.text);
+    assert_string_equal(result.warning, "hotwords have no effect with this paraformer model");
+    assert_true(plain.n > 0);
+    assert_string_equal(plain.text, hot.text);
+    oto_recogniser_free(r);
+    oto_model_close(m);
+    unlink(model);
+    unlink(sound);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -264,6 +311,7 @@ int main(void)
         cmocka_unit_test(test_memory_limit),
         cmocka_unit_test(test_models_in_each_others_place),
         cmocka_unit_test(test_vad_alone),
+        cmocka_unit_test(test_hotwords_without_effect),
     };
 
     return cmocka_run_group_tests(tests, open_models, close_models);
