@@ -47,10 +47,18 @@ typedef struct {
     int (*asr_run)(void *state, const oto_asr_options *o, const oto_asr_window *w, int n,
                    oto_arena *job, oto_asr_result *out, oto_err *e);
     void (*asr_stats)(const void *state, oto_asr_stats *out);
+
+    /* OTO_TASK_PUNC */
+    size_t (*punc_bytes)(const void *impl);
+    int (*punc_new)(const void *impl, oto_pool *pool, oto_arena *a, void **state, oto_err *e);
+    int (*punc_push)(void *state, const oto_timed_piece *piece, int64_t tag, size_t *used,
+                     const oto_punc_token **out);
+    int (*punc_finish)(void *state, const oto_punc_token **out);
+    void (*punc_reset)(void *state);
 } oto_family;
 
 extern const oto_family oto_family_whisper, oto_family_paraformer, oto_family_sensevoice,
-    oto_family_fsmn_vad;
+    oto_family_fsmn_vad, oto_family_ct_punc;
 
 struct oto_model {
     const oto_family *family;

@@ -100,7 +100,9 @@ typedef struct {
 } oto_sanm_layer;
 
 typedef struct {
-    int in, d, heads, ffn, n_taps, left; /* left: taps before the present one; heads of 64 or 128 */
+    int in, d, heads, ffn, n_taps,
+        left; /* left: taps before the present one; heads of 64 or 128
+                 channels, or of 32, whose attention is never in 8 bits */
     float eps;
     oto_dtype type;
 } oto_sanm_dims;

@@ -17,7 +17,7 @@ typedef enum {
 int oto_compute_parse(const char *s, oto_compute *out); /* "f32" "bf16" "int8" "auto"; -1 unknown */
 const char *oto_compute_name(oto_compute c);
 
-typedef enum { OTO_TASK_VAD, OTO_TASK_ASR } oto_task;
+typedef enum { OTO_TASK_VAD, OTO_TASK_ASR, OTO_TASK_PUNC } oto_task;
 
 typedef struct oto_model oto_model;
 /* Opens packed GGUF by mapping it; any other supported form (weights.h) is packed first, into a
@@ -30,13 +30,14 @@ void oto_model_close(oto_model *m);
 int oto_model_convert(const char *src, const char *dst, oto_compute compute, oto_err *e) OTO_CHECK;
 
 typedef struct {
-    const char *family; /* "whisper", "paraformer", "sensevoice", "fsmn-vad" */
+    const char *family; /* "whisper", "paraformer", "sensevoice", "fsmn-vad", "ct-transformer" */
     oto_task task;
     oto_compute compute;
     int n_mels, n_vocab, width, n_layers_enc, n_layers_dec, n_heads;
     char languages[24];       /* codes, "zh,en"; "": all of Whisper's */
     bool translates, detects; /* to English; what language is spoken */
     bool hotwords;            /* heeds those of the options */
+    bool punctuates;          /* its text comes with punctuation */
     size_t bytes;             /* mapped */
 } oto_model_info;
 void oto_model_info_get(const oto_model *m, oto_model_info *out);
@@ -141,5 +142,36 @@ typedef struct {
     int64_t windows, steps, lanes, fallbacks;
 } oto_asr_stats;
 void oto_asr_stats_get(const oto_asr *s, oto_asr_stats *out);
+
+/* ---- punctuation
+ * -------------------------------------------------------------------------------------------------
+ */
+
+/* A token is a run of ASCII, or one character of anything else. */
+#define OTO_PUNC_TOKENS      256 /* at most that come at once */
+#define OTO_PUNC_TOKEN_BYTES 264 /* of one as it is written, its NUL included */
+
+typedef struct {
+    oto_word word; /* as it is written: a space before it, a capital, its mark behind it. Its time
+                      spans the pieces it lies in; of their probabilities the least */
+    int64_t tag;   /* of the push that it began in */
+    bool joined;   /* begins in a piece that the token before it lies in as well: one word */
+    bool ends;     /* the last of its sentence */
+} oto_punc_token;
+
+typedef struct oto_punc oto_punc;
+int oto_punc_new(const oto_model *m, oto_pool *pool, oto_arena *a, oto_punc **out,
+                 oto_err *e) OTO_CHECK;
+/* Bytes oto_punc_new would take from its arena. */
+size_t oto_punc_bytes(const oto_model *m);
+/* More of the text. *used: bytes of the piece that have been taken, 0 at first; call again until it
+ * is p->text.n. Tokens whose marks are settled are written to *out, valid until the next call; they
+ * end with a sentence, and their texts one after the other are the punctuated text. Returns their
+ * number. What comes out does not depend on how the text was cut into pieces. */
+int oto_punc_push(oto_punc *p, const oto_timed_piece *piece, int64_t tag, size_t *used,
+                  const oto_punc_token **out);
+/* The text ends here: what is left of it. Then as after oto_punc_reset. */
+int oto_punc_finish(oto_punc *p, const oto_punc_token **out);
+void oto_punc_reset(oto_punc *p);
 
 #endif

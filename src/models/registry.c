@@ -12,7 +12,8 @@
 #include <unistd.h>
 
 static const oto_family *const families[] = {&oto_family_whisper, &oto_family_paraformer,
-                                             &oto_family_sensevoice, &oto_family_fsmn_vad};
+                                             &oto_family_sensevoice, &oto_family_fsmn_vad,
+                                             &oto_family_ct_punc};
 
 static const struct {
     const char *name;
@@ -166,7 +167,7 @@ static int fill_writer(const oto_weights *src, oto_compute compute, oto_gguf_wri
     if (rc != 0)
         return rc;
     if (compute == OTO_COMPUTE_AUTO)
-        compute = family->task == OTO_TASK_ASR ? OTO_COMPUTE_I8 : OTO_COMPUTE_F32;
+        compute = family->task == OTO_TASK_VAD ? OTO_COMPUTE_F32 : OTO_COMPUTE_I8;
     if ((rc = oto_gguf_put_str(dst, "general.architecture", family->name, e)) != 0 ||
         (rc = oto_gguf_put_str(dst, "otolith.compute", oto_compute_name(compute), e)) != 0 ||
         (rc = oto_gguf_put_int(dst, "otolith.version", OTO_PACKED_VERSION, e)) != 0)

@@ -68,6 +68,12 @@ int oto_sanm_bind(const oto_weights *w, const char *prefix, const oto_sanm_dims 
 
 enum { PIECES = 7 };
 
+/* The kernels in 8 bits know no smaller heads; where heads are small there is little to gain. */
+static bool in_8_bits(const oto_sanm_dims *d)
+{
+    return d->type == OTO_I8 && d->d / d->heads >= 64;
+}
+
 typedef struct {
     void *ptr; /* of a pointer */
     size_t n, size;
@@ -79,7 +85,7 @@ static void list_pieces(oto_sanm *s, piece p[PIECES])
     const size_t rows = (size_t)s->max_rows, in = (size_t)d->in,
                  wide = (size_t)OTO_MAX(d->in, d->d);
     const size_t kv8 =
-        d->type == OTO_I8 ? (size_t)d->heads * oto_kv8_bytes(s->max_rows, d->d / d->heads) : 64;
+        in_8_bits(d) ? (size_t)d->heads * oto_kv8_bytes(s->max_rows, d->d / d->heads) : 64;
 
     p[0] = (piece){&s->in, rows * in, sizeof(float)};
     p[1] = (piece){&s->x, rows * (size_t)d->d, sizeof(float)};
@@ -155,24 +161,25 @@ void oto_sanm_attend(oto_sanm *s, const float *q, size_t ldq, int m, const float
     const int heads = s->dims.heads, d = s->dims.d / heads;
     const float scale = 1 / sqrtf((float)d);
 
-    if (s->dims.type == OTO_I8) {
+    if (in_8_bits(&s->dims)) {
         oto_kv8_pack(s->pool, k, v, ldkv, t, t, heads, d, s->kv8);
         oto_kv8_attend(s->pool, s->kv8, t, heads, d, q, ldq, m, scale, out, (size_t)s->dims.d);
         return;
     }
-    oto_attention_run(s->pool, &(oto_attention){.q = q,
-                                                .k = k,
-                                                .v = v,
-                                                .ldq = ldq,
-                                                .ldkv = ldkv,
-                                                .m = m,
-                                                .t = t,
-                                                .n_heads = heads,
-                                                .d = d,
-                                                .type = s->dims.type,
-                                                .scale = scale,
-                                                .out = out,
-                                                .ldo = (size_t)s->dims.d});
+    oto_attention_run(s->pool,
+                      &(oto_attention){.q = q,
+                                       .k = k,
+                                       .v = v,
+                                       .ldq = ldq,
+                                       .ldkv = ldkv,
+                                       .m = m,
+                                       .t = t,
+                                       .n_heads = heads,
+                                       .d = d,
+                                       .type = s->dims.type == OTO_I8 ? OTO_F32 : s->dims.type,
+                                       .scale = scale,
+                                       .out = out,
+                                       .ldo = (size_t)s->dims.d});
 }
 
 /* ---- blocks ---- */
@@ -277,6 +284,8 @@ void oto_sanm_run(oto_sanm *s, const oto_sanm_layer *layers, int n_layers, bool 
 
     if (n == 0)
         return;
+    if (first && layers[0].in == s->dims.d) /* its residual */
+        memcpy(s->x, s->in, (size_t)n * (size_t)s->dims.d * sizeof *s->x);
     c.rows = carried_rows(n, threads);
     c.by_thread = threads * c.rows <= s->max_rows;
     for (int i = 0; i <= n_layers; i++) {

@@ -11,12 +11,20 @@ struct oto_asr {
     void *state;
 };
 
+struct oto_punc {
+    const oto_family *family;
+    void *state;
+};
+
 static int check_task(const oto_model *m, oto_task task, oto_err *e)
 {
+    static const char *const work[] = {[OTO_TASK_VAD] = "detect voice activity",
+                                       [OTO_TASK_ASR] = "recognise speech",
+                                       [OTO_TASK_PUNC] = "punctuate"};
+
     if (m->family->task != task)
         return oto_fail(e, OTO_E_UNSUPPORTED, "%s: a %s model cannot %s",
-                        oto_weights_path(m->weights), m->family->name,
-                        task == OTO_TASK_VAD ? "detect voice activity" : "recognise speech");
+                        oto_weights_path(m->weights), m->family->name, work[task]);
     return 0;
 }
 
@@ -121,4 +129,42 @@ int oto_asr_run(oto_asr *s, const oto_asr_options *o, const oto_asr_window *w, i
 void oto_asr_stats_get(const oto_asr *s, oto_asr_stats *out)
 {
     s->family->asr_stats(s->state, out);
+}
+
+size_t oto_punc_bytes(const oto_model *m)
+{
+    if (m->family->task != OTO_TASK_PUNC)
+        return 0;
+    return sizeof(oto_punc) + 64 + m->family->punc_bytes(m->impl);
+}
+
+int oto_punc_new(const oto_model *m, oto_pool *pool, oto_arena *a, oto_punc **out, oto_err *e)
+{
+    oto_punc *p;
+    int rc;
+
+    if ((rc = check_task(m, OTO_TASK_PUNC, e)) != 0 ||
+        (rc = oto_arena_get(a, 1, sizeof *p, &p, e)) != 0)
+        return rc;
+    p->family = m->family;
+    if ((rc = m->family->punc_new(m->impl, pool, a, &p->state, e)) != 0)
+        return rc;
+    *out = p;
+    return 0;
+}
+
+int oto_punc_push(oto_punc *p, const oto_timed_piece *piece, int64_t tag, size_t *used,
+                  const oto_punc_token **out)
+{
+    return p->family->punc_push(p->state, piece, tag, used, out);
+}
+
+int oto_punc_finish(oto_punc *p, const oto_punc_token **out)
+{
+    return p->family->punc_finish(p->state, out);
+}
+
+void oto_punc_reset(oto_punc *p)
+{
+    p->family->punc_reset(p->state);
 }

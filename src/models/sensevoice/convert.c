@@ -222,6 +222,7 @@ int oto_sv_open(const oto_weights *w, oto_compute compute, void **impl, oto_mode
     info->n_heads = m->heads;
     snprintf(info->languages, sizeof info->languages, "zh,en,yue,ja,ko");
     info->detects = true;
+    info->punctuates = m->form == 14; /* digits and punctuation are asked for */
     *impl = m;
     return 0;
 }

@@ -254,6 +254,7 @@ static int whisper_open(const oto_weights *w, oto_compute compute, void **impl,
     info->n_heads = m->dims.n_heads;
     info->translates = info->detects = m->dims.multilingual;
     info->hotwords = true;
+    info->punctuates = true;
     snprintf(info->languages, sizeof info->languages, "%s", m->dims.multilingual ? "" : "en");
     *impl = m;
     return 0;

@@ -314,6 +314,57 @@ static inline bool seeded_sensevoice(const char *path, seeded_size size)
     return seeded_end(&s, path);
 }
 
+/* Piece i of a punctuation model's vocabulary: words and characters by turns, not in the order of
+ * their bytes; the last is "<unk>". */
+static inline void seeded_ct_piece(int i, int n, char out[16])
+{
+    if (i == n - 1)
+        snprintf(out, 16, "<unk>");
+    else if (i % 2 == 0)
+        snprintf(out, 16, "w%d", i);
+    else
+        out[oto_utf8_put(out, 0x9000 - (uint32_t)i)] = '\0';
+}
+
+/* A punctuation model with these pieces, or those of seeded_ct_piece when pieces is NULL. */
+static inline bool seeded_ct(const char *path, int n_layers, const char *const *pieces, int n)
+{
+    static const char *const names[] = {"<unk>", "_", "，", "。", "？", "、"};
+    oto_slice marks[6];
+    oto_slice *v;
+    char *text;
+    seeded s;
+    oto_err e;
+
+    seeded_begin(&s, "ct-transformer");
+    v = seeded_hold(&s, (size_t)n * sizeof *v);
+    text = seeded_hold(&s, (size_t)n * 16);
+    for (int i = 0; i < n; i++) {
+        char *at = text + (size_t)i * 16;
+
+        if (pieces == NULL)
+            seeded_ct_piece(i, n, at);
+        v[i] =
+            (oto_slice){pieces != NULL ? pieces[i] : at, strlen(pieces != NULL ? pieces[i] : at)};
+    }
+    for (int i = 0; i < 6; i++)
+        marks[i] = (oto_slice){names[i], strlen(names[i])};
+    s.failed = s.failed || oto_gguf_put_strs(s.w, "ct.vocab", v, (size_t)n, &e) != 0 ||
+               oto_gguf_put_strs(s.w, "ct.punc", marks, 6, &e) != 0 ||
+               oto_gguf_put_int(s.w, "ct.heads", 8, &e) != 0;
+    seeded_matrix(&s, "", "embed", n, 256);
+    for (int i = 0; i < n_layers; i++) {
+        char prefix[64];
+
+        snprintf(prefix, sizeof prefix, "encoder.%s.%d.", i > 0 ? "encoders" : "encoders0",
+                 i > 0 ? i - 1 : 0);
+        seeded_sanm(&s, prefix, 256, 256, 1024);
+    }
+    seeded_norm(&s, "encoder.", "after_norm", 256);
+    seeded_dense(&s, "", "decoder", 6, 256);
+    return seeded_end(&s, path);
+}
+
 /* Signal G: a second of 440 Hz in noise, as 16-bit samples. */
 static inline void seeded_signal(float *pcm, int n)
 {
