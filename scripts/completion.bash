@@ -27,7 +27,7 @@ _otolith()
     esac
     # One line a verb, compared with --help by scripts/check_options.py.
     case $verb in
-    transcribe) options="--model --language --format --output --task --words --threads --compute --beam --batch --prompt --hotwords --no-vad --raw --memory-limit --offline --quiet --help" ;;
+    transcribe) options="--model --language --format --output --task --words --threads --compute --beam --batch --prompt --hotwords --no-vad --punc --raw --memory-limit --offline --quiet --help" ;;
     vad) options="--model --threads --offline --quiet --help" ;;
     models) options="--compute --from --offline --quiet --help" ;;
     score) options="--cer --wer --raw --json --help" ;;
@@ -35,7 +35,7 @@ _otolith()
     stress) options="--url --audio --phase --jobs --hours --minutes --max-concurrency --out --csv --baseline --pid --name --key --timeout --settle --interval --resume --keep --quiet --help" ;;
     report) options="--jsonl --csv --baseline --lang --out --help" ;;
     bench) options="--model --language --threads --compute --beam --no-vad --json --offline --help" ;;
-    serve) options="--listen --data --model --compute --no-vad --workers --threads --jobs-per-worker --batch --beam --memory-limit --max-upload --upload-timeout --max-audio --max-queue --max-connections --keep --keep-size --min-free --tls-cert --tls-key --cors --aliases --require-keys --allow-anonymous --allow-private-webhooks --webhook-secret --drain --recycle-jobs --recycle-age --recycle-growth --log --log-level --offline --config --print-config --help" ;;
+    serve) options="--listen --data --model --compute --no-vad --punc --workers --threads --jobs-per-worker --batch --beam --memory-limit --max-upload --upload-timeout --max-audio --max-queue --max-connections --keep --keep-size --min-free --tls-cert --tls-key --cors --aliases --require-keys --allow-anonymous --allow-private-webhooks --webhook-secret --drain --recycle-jobs --recycle-age --recycle-growth --log --log-level --offline --config --print-config --help" ;;
     keys) options="--data --name --max-jobs --help" ;;
     esac
     if [[ $cur == -* ]]; then

@@ -75,10 +75,11 @@ int oto_cli_fail(const oto_err *e);
  * `root` is the buffer the options point into. */
 int oto_cli_catalogue(bool offline, char *root, size_t n, oto_catalogue_options *out,
                       oto_err *e) OTO_CHECK;
-/* What the VAD in front of speech recognition in `asr` runs in: int8 only beside int8. */
+/* What the VAD in front of speech recognition in `asr`, and the punctuation behind it, run in: int8
+ * only beside int8. */
 oto_compute oto_cli_vad_compute(oto_compute asr);
 /* Opens a model of `task` by catalogue name or path. A name that is not there is fetched, and
- * packed for `compute` (AUTO: int8 for speech recognition, f32 for VAD) on its first use, in a
+ * packed for `compute` (AUTO: int8, for VAD f32) on its first use, in a
  * process of its own and with a line on stderr unless `quiet`. */
 int oto_cli_model(const char *name, oto_task task, oto_compute compute, bool offline, bool quiet,
                   oto_model **out, oto_err *e) OTO_CHECK;

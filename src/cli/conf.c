@@ -28,6 +28,7 @@ static const struct setting {
     {"model", 'm', TEXT, "MODEL", OTO_CLI_DEFAULT_ASR, 0, 0, "name or path (whisper-base)"},
     {"compute", 0, TEXT, "TYPE", "auto", 0, 0, "f32, bf16 or int8"},
     {"no-vad", 0, FLAG, NULL, "false", 0, 0, "take everything for speech"},
+    {"punc", 0, TEXT, "MODEL", "none", 0, 0, "punctuates text that has none: name or path"},
     {"workers", 0, NUMBER, "N", "0", 0, OTO_MAX_WORKERS, "engine processes (0: by cores, memory)"},
     {"threads", 0, NUMBER, "N", "0", 0, 256, "of each worker (0: cores / workers)"},
     {"jobs-per-worker", 0, NUMBER, "N", "4", 1, OTO_MAX_LANES, "that share its batches"},

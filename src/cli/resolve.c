@@ -189,20 +189,23 @@ static int open_named(prepared *p, oto_model **out, oto_err *e)
 
 static int check_task(oto_model *m, const char *name, oto_task task, oto_err *e)
 {
+    static const char *const work[] = {[OTO_TASK_VAD] = "detect speech",
+                                       [OTO_TASK_ASR] = "recognise speech",
+                                       [OTO_TASK_PUNC] = "punctuate"};
     oto_model_info info;
 
     oto_model_info_get(m, &info);
     if (info.task == task)
         return 0;
     return oto_fail(e, OTO_E_USAGE, "%s: a %s model, which does not %s", name, info.family,
-                    task == OTO_TASK_ASR ? "recognise speech" : "detect speech");
+                    work[task]);
 }
 
 static oto_compute wanted_for(oto_task task, oto_compute compute)
 {
     return compute != OTO_COMPUTE_AUTO ? compute
-           : task == OTO_TASK_ASR      ? OTO_COMPUTE_I8
-                                       : OTO_COMPUTE_F32;
+           : task == OTO_TASK_VAD      ? OTO_COMPUTE_F32
+                                       : OTO_COMPUTE_I8;
 }
 
 oto_compute oto_cli_vad_compute(oto_compute asr)

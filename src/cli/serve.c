@@ -38,7 +38,7 @@ static oto_cli_verb verb = {.name = "serve",
 
 /* What the preparing children found out. */
 typedef struct {
-    char asr_path[PATH_BYTES], vad_path[PATH_BYTES];
+    char asr_path[PATH_BYTES], vad_path[PATH_BYTES], punc_path[PATH_BYTES];
     oto_model_info asr;
     int n_workers; /* 0: not decided; then it stays */
     int n_keys, reclaimed, swept;
@@ -203,6 +203,7 @@ static void worker_options(serve *s, int n, oto_worker_options *o)
         .spool = &s->spool,
         .asr_path = s->found.asr_path,
         .vad_path = s->found.vad_path[0] != '\0' ? s->found.vad_path : NULL,
+        .punc_path = s->found.punc_path[0] != '\0' ? s->found.punc_path : NULL,
         .threads = threads > 0 ? threads : OTO_MAX(1, oto_cpu_count() / n),
         .lanes = (int)oto_conf_number(c, "jobs-per-worker"),
         .batch = (int)oto_conf_number(c, "batch"),
@@ -253,6 +254,25 @@ static int plan_workers(serve *s, oto_err *e)
     return 0;
 }
 
+static int prepare_punctuation(serve *s, oto_compute compute, bool offline, oto_err *e)
+{
+    const char *name = oto_conf_text(&s->conf, "punc");
+    prepared *p = &s->found;
+
+    p->punc_path[0] = '\0'; /* of the settings before */
+    if (name == NULL || strcmp(name, "none") == 0)
+        return 0;
+    if (p->asr.punctuates) {
+        oto_log(OTO_LOG_WARN, "punc: model %s punctuates by itself: %s is not used",
+                oto_conf_text(&s->conf, "model"), name);
+        return 0;
+    }
+    if (compute != OTO_COMPUTE_AUTO)
+        compute = oto_cli_vad_compute(compute);
+    return oto_cli_model_path(name, OTO_TASK_PUNC, compute, offline, p->punc_path,
+                              sizeof p->punc_path, NULL, e);
+}
+
 static int prepare_models(serve *s, oto_err *e)
 {
     /* Fetching takes too long for a server that runs. */
@@ -270,6 +290,8 @@ static int prepare_models(serve *s, oto_err *e)
     else if (rc == 0)
         rc = oto_cli_model_path(OTO_CLI_DEFAULT_VAD, OTO_TASK_VAD, oto_cli_vad_compute(compute),
                                 offline, p->vad_path, sizeof p->vad_path, NULL, e);
+    if (rc == 0)
+        rc = prepare_punctuation(s, compute, offline, e);
     return rc == 0 ? plan_workers(s, e) : rc;
 }
 

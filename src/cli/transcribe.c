@@ -27,6 +27,7 @@ enum {
     OPT_PROMPT,
     OPT_HOTWORDS,
     OPT_NO_VAD,
+    OPT_PUNC,
     OPT_RAW,
     OPT_MEMORY,
     OPT_OFFLINE,
@@ -48,6 +49,8 @@ static const oto_cli_option options[] = {
     {OPT_PROMPT, 0, "prompt", "TEXT", "text that sets style and spelling"},
     {OPT_HOTWORDS, 0, "hotwords", "FILE", "phrases to favour, one a line; # starts a comment"},
     {OPT_NO_VAD, 0, "no-vad", NULL, "recognise everything, silence too"},
+    {OPT_PUNC, 0, "punc", "MODEL",
+     "punctuates text of models that do not: name or path; none (the default)"},
     {OPT_RAW, 0, "raw", "FORMAT",
      "input without a header: s16le[:RATE[:CHANNELS]], f32le, mulaw, ..."},
     {OPT_MEMORY, 0, "memory-limit", "SIZE", "resident memory at most, weights included; 512M, 2G"},
@@ -67,7 +70,7 @@ static const oto_cli_verb verb = {
 };
 
 typedef struct {
-    const char *model;
+    const char *model, *punc;
     oto_compute compute;
     oto_cli_output_options output;
     char formats[64];
@@ -192,6 +195,9 @@ static int set_option(settings *s, int id, const char *value, oto_err *e)
         return read_hotwords(value, &s->hotwords, e);
     case OPT_NO_VAD:
         s->job.no_vad = true;
+        return 0;
+    case OPT_PUNC:
+        s->punc = strcmp(value, "none") != 0 ? value : NULL;
         return 0;
     case OPT_RAW:
         return set_raw(value, &s->job.media, e);
@@ -344,13 +350,33 @@ static int check_language(const oto_model *m, settings *s, oto_err *e)
     return 0;
 }
 
+/* *out stays NULL where there is nothing to punctuate. */
+static int open_punctuation(const settings *s, const oto_model *asr, oto_model **out, oto_err *e)
+{
+    oto_compute compute = s->compute;
+    oto_model_info info;
+
+    if (s->punc == NULL)
+        return 0;
+    oto_model_info_get(asr, &info);
+    if (info.punctuates) {
+        if (!s->quiet)
+            oto_log(OTO_LOG_WARN, "--punc: model %s punctuates by itself: %s is not used", s->model,
+                    s->punc);
+        return 0;
+    }
+    if (compute != OTO_COMPUTE_AUTO)
+        compute = oto_cli_vad_compute(compute);
+    return oto_cli_model(s->punc, OTO_TASK_PUNC, compute, s->offline, s->quiet, out, e);
+}
+
 static int run(settings *s, char **inputs, int n)
 {
     oto_recogniser_options o = {.threads = s->threads,
                                 .batch = s->batch,
                                 .memory_bytes = s->memory,
                                 .max_beam = OTO_MAX(s->job.asr.beam, s->job.asr.best_of)};
-    oto_model *asr = NULL, *vad = NULL;
+    oto_model *asr = NULL, *vad = NULL, *punc = NULL;
     oto_recogniser *rec = NULL;
     oto_err e = {0};
     int rc, status;
@@ -365,12 +391,16 @@ static int run(settings *s, char **inputs, int n)
         (rc = oto_cli_model(OTO_CLI_DEFAULT_VAD, OTO_TASK_VAD, oto_cli_vad_compute(s->compute),
                             s->offline, s->quiet, &vad, &e)) != 0)
         goto done;
+    if ((rc = open_punctuation(s, asr, &punc, &e)) != 0)
+        goto done;
     o.asr = asr;
     o.vad = vad;
+    o.punc = punc;
     rc = oto_recogniser_new(&o, &rec, &e);
 done:
     status = rc == 0 ? transcribe_all(rec, s, inputs, n) : oto_cli_fail(&e);
     oto_recogniser_free(rec);
+    oto_model_close(punc);
     oto_model_close(vad);
     oto_model_close(asr);
     return status;

@@ -64,7 +64,7 @@ struct oto_batch {
     bool words; /* asked for */
     char language[8];
     float language_probability;
-    int n_windows, n_segments;
+    int n_windows;
 };
 
 static struct slot *slot_at(const oto_batch *b, uint64_t i)
@@ -151,7 +151,7 @@ void oto_batch_start(oto_batch *b, const oto_batch_job *job)
     oto_arena_reset(b->job_arena);
     b->head = b->tail = 0;
     b->leftover = NULL;
-    b->n_windows = b->n_segments = 0;
+    b->n_windows = 0;
     b->job = *job;
     b->words = job->asr.words;
     memcpy(b->language, job->asr.language, sizeof b->language);
@@ -359,11 +359,9 @@ static int give_out(oto_batch *b, oto_err *e)
     while (b->head < b->tail) {
         struct slot *s = slot_at(b, b->head);
 
-        for (const struct kept *k = s->first; k != NULL; k = k->next) {
-            b->n_segments++;
+        for (const struct kept *k = s->first; k != NULL; k = k->next)
             if (b->job.on_segment != NULL && b->job.on_segment(b->job.arg, &k->s) != 0)
                 return cancelled(e);
-        }
         s->first = NULL;
         s->last = &s->first;
         oto_arena_reset(s->results);
@@ -489,11 +487,6 @@ bool oto_batch_busy(const oto_batch *b)
 int oto_batch_windows(const oto_batch *b)
 {
     return b->n_windows;
-}
-
-int oto_batch_segments(const oto_batch *b)
-{
-    return b->n_segments;
 }
 
 const char *oto_batch_language(const oto_batch *b, float *probability)

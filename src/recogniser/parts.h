@@ -71,9 +71,8 @@ int oto_batch_open(oto_batch *b, oto_window **out, oto_err *e) OTO_CHECK;
 int oto_batch_close(oto_batch *b, oto_err *e) OTO_CHECK;
 /* Recognises and gives out everything. */
 int oto_batch_finish(oto_batch *b, oto_err *e) OTO_CHECK;
-bool oto_batch_busy(const oto_batch *b);    /* a window is being filled or waits */
-int oto_batch_windows(const oto_batch *b);  /* recognised in this job, leftovers included */
-int oto_batch_segments(const oto_batch *b); /* given out in this job */
+bool oto_batch_busy(const oto_batch *b);   /* a window is being filled or waits */
+int oto_batch_windows(const oto_batch *b); /* recognised in this job, leftovers included */
 /* Language of the recording: as asked for, or detected in the first batch; "" before. */
 const char *oto_batch_language(const oto_batch *b, float *probability);
 
@@ -121,5 +120,22 @@ int oto_slicer_speech(oto_slicer *s, const oto_span *span, oto_err *e) OTO_CHECK
 int oto_slicer_all(oto_slicer *s, oto_err *e) OTO_CHECK;
 /* The recording ends here: the window being filled is complete. */
 int oto_slicer_finish(oto_slicer *s, oto_err *e) OTO_CHECK;
+
+/* ---- punctuation (punctuate.c) ---- */
+
+/* Stands between the segments of a model that gives no punctuation and whoever takes them. */
+typedef struct oto_punctuator oto_punctuator;
+int oto_punctuator_new(const oto_model *m, oto_pool *pool, oto_arena *a, oto_punctuator **out,
+                       oto_err *e) OTO_CHECK;
+size_t oto_punctuator_bytes(const oto_model *m);
+/* A new text: whatever was left of the last one is forgotten. on_segment is given sentences, with
+ * their words where they are asked for; what it returns other than 0 ends a push and is its result.
+ */
+void oto_punctuator_start(oto_punctuator *p, bool words,
+                          int (*on_segment)(void *arg, const oto_segment *s), void *arg);
+/* The next segment, with the times of its words when there are any. */
+int oto_punctuator_push(oto_punctuator *p, const oto_segment *s);
+/* The text ends: what is left of it. */
+int oto_punctuator_finish(oto_punctuator *p);
 
 #endif

@@ -34,10 +34,12 @@
 
 struct oto_recogniser {
     oto_recogniser_options o;
-    oto_engine *engine; /* o.engine, or its own */
-    oto_pool *vad_pool; /* of the calling thread alone: too little work to share */
-    oto_arena *fixed;   /* buffers and ring */
-    oto_arena *job;     /* what one job opens: decoder, VAD */
+    oto_engine *engine;         /* o.engine, or its own */
+    oto_pool *vad_pool;         /* of the listener's thread alone: too little work to share */
+    oto_pool *punc_pool;        /* of the calling thread alone; NULL: nothing to punctuate */
+    oto_punctuator *punctuator; /* NULL with it */
+    oto_arena *fixed;           /* buffers and ring */
+    oto_arena *job;             /* what one job opens: decoder, VAD */
     oto_batch *batch;
     oto_slicer *slicer;
     oto_listener *listener;
@@ -58,10 +60,21 @@ static int ahead(const oto_recogniser_options *o)
     return o->engine != NULL ? AHEAD_SHARED : AHEAD;
 }
 
+/* The model that punctuates, or NULL where there is nothing to do. */
+static const oto_model *punctuation(const oto_recogniser_options *o)
+{
+    oto_model_info info;
+
+    oto_model_info_get(o->asr, &info);
+    return info.punctuates ? NULL : o->punc;
+}
+
 static size_t fixed_bytes(const oto_recogniser_options *o)
 {
+    const oto_model *punc = punctuation(o);
+
     return oto_batch_bytes(o->batch, MAX_WINDOW) + oto_slicer_bytes(RING_SAMPLES) +
-           oto_listener_bytes(ahead(o)) + 4096;
+           oto_listener_bytes(ahead(o)) + (punc != NULL ? oto_punctuator_bytes(punc) : 0) + 4096;
 }
 
 static size_t mapped_bytes(const oto_model *m)
@@ -98,7 +111,7 @@ void oto_recogniser_plan(const oto_recogniser_options *options, size_t *engine_b
     oto_recogniser_options o = *options;
 
     oto_recogniser_defaults(&o);
-    *engine_bytes = mapped_bytes(o.asr) + mapped_bytes(o.vad) +
+    *engine_bytes = mapped_bytes(o.asr) + mapped_bytes(o.vad) + mapped_bytes(punctuation(&o)) +
                     oto_asr_bytes(o.asr, o.batch, o.max_beam) + (size_t)o.threads * SCRATCH_BYTES +
                     CODE_BYTES;
     *recogniser_bytes = fixed_bytes(&o) + SLACK_BYTES;
@@ -143,11 +156,16 @@ static int check_tasks(const oto_recogniser_options *o, oto_err *e)
     oto_model_info_get(o->asr, &info);
     if (info.task != OTO_TASK_ASR)
         return oto_fail(e, OTO_E_USAGE, "a %s model does not recognise speech", info.family);
-    if (o->vad == NULL)
-        return 0;
-    oto_model_info_get(o->vad, &info);
-    if (info.task != OTO_TASK_VAD)
-        return oto_fail(e, OTO_E_USAGE, "a %s model does not detect speech", info.family);
+    if (o->vad != NULL) {
+        oto_model_info_get(o->vad, &info);
+        if (info.task != OTO_TASK_VAD)
+            return oto_fail(e, OTO_E_USAGE, "a %s model does not detect speech", info.family);
+    }
+    if (o->punc != NULL) {
+        oto_model_info_get(o->punc, &info);
+        if (info.task != OTO_TASK_PUNC)
+            return oto_fail(e, OTO_E_USAGE, "a %s model does not punctuate", info.family);
+    }
     return 0;
 }
 
@@ -165,9 +183,14 @@ static int make(oto_recogniser *r, oto_err *e)
         (rc = oto_arena_new("windows", fixed_bytes(o), &r->fixed, e)) != 0 ||
         (rc = oto_listener_new(r->fixed, ahead(o), &r->listener, e)) != 0 ||
         (rc = oto_batch_new(r->fixed, o->batch, MAX_WINDOW, &r->batch, e)) != 0 ||
-        (rc = oto_slicer_new(r->fixed, RING_SAMPLES, &r->slicer, e)) != 0)
+        (rc = oto_slicer_new(r->fixed, RING_SAMPLES, &r->slicer, e)) != 0 ||
+        (rc = oto_arena_new("job", JOB_BYTES, &r->job, e)) != 0)
         return rc;
-    return oto_arena_new("job", JOB_BYTES, &r->job, e);
+    if (punctuation(o) == NULL)
+        return 0;
+    rc = oto_pool_new(1, OTO_POOL_SCRATCH_BYTES, &r->punc_pool, e);
+    return rc == 0 ? oto_punctuator_new(punctuation(o), r->punc_pool, r->fixed, &r->punctuator, e)
+                   : rc;
 }
 
 int oto_recogniser_new(const oto_recogniser_options *o, oto_recogniser **out, oto_err *e)
@@ -196,6 +219,7 @@ void oto_recogniser_free(oto_recogniser *r)
     oto_arena_free(r->job);
     oto_arena_free(r->fixed);
     oto_pool_free(r->vad_pool);
+    oto_pool_free(r->punc_pool);
     if (r->o.engine == NULL)
         oto_engine_free(r->engine);
     free(r);
@@ -211,8 +235,9 @@ typedef struct {
     oto_vad *vad;
     oto_listener *listener;
     oto_engine *engine;
-    oto_slicer *slicer; /* NULL: spans are only reported */
-    oto_batch *batch;   /* NULL with it */
+    oto_slicer *slicer;         /* NULL: spans are only reported */
+    oto_batch *batch;           /* NULL with it */
+    oto_punctuator *punctuator; /* NULL: segments are given out as they come */
     void (*on_span)(void *arg, const oto_span *s);
     int64_t total_ms, done_ms;
     int64_t speech_until; /* end of the last segment, so that overlaps count once */
@@ -344,11 +369,31 @@ static int on_done(void *arg, int64_t done_ms)
     return progress(arg, done_ms, NULL);
 }
 
+static int give_out(void *arg, const oto_segment *s)
+{
+    job *j = arg;
+
+    j->out->n_segments++;
+    return j->o->on_segment != NULL ? j->o->on_segment(j->o->arg, s) : 0;
+}
+
 static int on_segment(void *arg, const oto_segment *s)
 {
-    const job *j = arg;
+    job *j = arg;
 
-    return j->o->on_segment != NULL ? j->o->on_segment(j->o->arg, s) : 0;
+    return j->punctuator != NULL ? oto_punctuator_push(j->punctuator, s) : give_out(j, s);
+}
+
+/* Recognises what is left and gives it out. */
+static int finish(job *j, oto_err *e)
+{
+    int rc;
+
+    if ((rc = oto_slicer_finish(j->slicer, e)) != 0 || (rc = oto_batch_finish(j->batch, e)) != 0)
+        return rc;
+    if (j->punctuator != NULL && oto_punctuator_finish(j->punctuator) != 0)
+        return oto_fail(e, OTO_E_CANCELLED, "cancelled");
+    return 0;
 }
 
 /* Windows that are known already are left out. */
@@ -432,14 +477,15 @@ int oto_recogniser_run(oto_recogniser *r, const char *path, const oto_job_option
              .slicer = r->slicer,
              .engine = r->engine,
              .batch = r->batch,
+             .punctuator = r->punctuator,
              .arena = r->job,
              .total_ms = -1};
-    const oto_batch_job batch = {.asr = o->asr,
-                                 .run = run_asr,
-                                 .run_ctx = &j,
-                                 .on_segment = on_segment,
-                                 .on_done = on_done,
-                                 .arg = &j};
+    oto_batch_job batch = {.asr = o->asr,
+                           .run = run_asr,
+                           .run_ctx = &j,
+                           .on_segment = on_segment,
+                           .on_done = on_done,
+                           .arg = &j};
     oto_engine_stats before;
     int rc, last;
 
@@ -448,6 +494,10 @@ int oto_recogniser_run(oto_recogniser *r, const char *path, const oto_job_option
     if ((rc = check_job(r, o, e)) != 0)
         return rc;
     oto_arena_reset(r->job);
+    if (j.punctuator != NULL) {
+        oto_punctuator_start(j.punctuator, o->asr.words, give_out, &j);
+        batch.asr.words = true; /* the times of sentences are theirs */
+    }
     oto_batch_start(r->batch, &batch);
     oto_slicer_start(r->slicer, r->batch, (int64_t)o->max_window_ms * OTO_MS);
     if (!o->no_vad && r->o.vad != NULL && (rc = open_vad(&j, r->o.vad, r->vad_pool, e)) != 0)
@@ -458,11 +508,7 @@ int oto_recogniser_run(oto_recogniser *r, const char *path, const oto_job_option
     rc = listen_to(&j, e);
     /* A decoder that broke down does not take with it what it delivered. */
     if (rc == 0 || (rc != OTO_E_CANCELLED && !o->whole)) {
-        oto_err *const why = rc != 0 ? NULL : e;
-
-        last = oto_slicer_finish(r->slicer, why);
-        if (last == 0)
-            last = oto_batch_finish(r->batch, why);
+        last = finish(&j, rc != 0 ? NULL : e);
         rc = rc != 0 ? rc : last;
     }
     if (rc == 0)
@@ -472,7 +518,6 @@ int oto_recogniser_run(oto_recogniser *r, const char *path, const oto_job_option
     describe_end(&j);
     warn_of_hotwords(r->o.asr, o, out);
     out->n_windows = oto_batch_windows(r->batch);
-    out->n_segments = oto_batch_segments(r->batch);
     snprintf(out->language, sizeof out->language, "%s",
              oto_batch_language(r->batch, &out->language_probability));
     stats_since(r->engine, &before.asr, &out->asr);

@@ -33,10 +33,12 @@ void oto_engine_stats_get(oto_engine *g, oto_engine_stats *out);
 typedef struct {
     oto_engine *engine; /* borrowed; NULL: one of its own, of the fields below */
     const oto_model *asr,
-        *vad;            /* borrowed; vad NULL: no VAD. asr is the engine's when there is one */
-    int threads;         /* 0: all cores */
-    int batch;           /* windows per batch, default 3, lowered to fit memory_bytes */
-    int max_beam;        /* 5 */
+        *vad;              /* borrowed; vad NULL: no VAD. asr is the engine's when there is one */
+    const oto_model *punc; /* borrowed; NULL: none. Makes punctuated sentences of the segments of
+                              models that give no punctuation (oto_model_info); of others nothing */
+    int threads;           /* 0: all cores */
+    int batch;             /* windows per batch, default 3, lowered to fit memory_bytes */
+    int max_beam;          /* 5 */
     size_t memory_bytes; /* cap on resident memory, mapped weights included; 0: none. LIMIT when too
                             small */
 } oto_recogniser_options;

@@ -209,7 +209,7 @@ static int on_remember(void *arg, const oto_asr_options *o, const oto_asr_window
 
 static int ensure_recogniser(lane *l, oto_err *e)
 {
-    const oto_recogniser_options o = {.engine = l->w->engine, .vad = l->w->vad};
+    const oto_recogniser_options o = {.engine = l->w->engine, .vad = l->w->vad, .punc = l->w->punc};
 
     return l->recogniser != NULL ? 0 : oto_recogniser_new(&o, &l->recogniser, e);
 }

@@ -47,9 +47,9 @@ struct oto_worker {
     oto_board_proc *proc;
     char name[32]; /* "worker-1": owner of its leases */
     int index;
-    oto_store *store; /* of the main thread */
-    oto_model *asr, *vad;
-    oto_engine *engine; /* NULL while at rest */
+    oto_store *store;            /* of the main thread */
+    oto_model *asr, *vad, *punc; /* the last two may be NULL */
+    oto_engine *engine;          /* NULL while at rest */
     int n_lanes;
     lane lanes[OTO_MAX_LANES];
     pthread_mutex_t lock;

@@ -91,6 +91,7 @@ typedef struct {
     const char *store; /* address */
     const oto_spool *spool;
     const char *asr_path, *vad_path; /* packed models; vad_path NULL: no VAD */
+    const char *punc_path;           /* NULL: text without punctuation stays so */
     oto_compute compute;
     int threads, lanes, batch, beam;
     size_t memory_bytes;  /* budget of this worker, decoders included; 0: none */

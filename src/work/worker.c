@@ -34,37 +34,54 @@
 
 /* ---- life ---- */
 
-static void plan(const oto_worker_options *o, const oto_model *asr, const oto_model *vad,
-                 size_t *engine, size_t *lane_bytes)
+typedef struct {
+    oto_model *asr, *vad, *punc;
+} models;
+
+static void plan(const oto_worker_options *o, const models *m, size_t *engine, size_t *lane_bytes)
 {
     const oto_recogniser_options r = {
-        .asr = asr, .vad = vad, .threads = o->threads, .batch = o->batch};
+        .asr = m->asr, .vad = m->vad, .punc = m->punc, .threads = o->threads, .batch = o->batch};
 
     oto_recogniser_plan(&r, engine, lane_bytes);
     *lane_bytes += DECODER_BYTES;
 }
 
-static int open_models(const oto_worker_options *o, oto_model **asr, oto_model **vad, oto_err *e)
+/* Of a file that is packed each time it is opened: int8 beside int8. */
+static oto_compute punc_compute(oto_compute asr)
 {
-    int rc = oto_model_open(o->asr_path, o->compute, asr, e);
+    return asr == OTO_COMPUTE_F32 || asr == OTO_COMPUTE_BF16 ? OTO_COMPUTE_F32 : OTO_COMPUTE_AUTO;
+}
+
+static int open_models(const oto_worker_options *o, models *m, oto_err *e)
+{
+    int rc = oto_model_open(o->asr_path, o->compute, &m->asr, e);
 
     if (rc == 0 && o->vad_path != NULL)
-        rc = oto_model_open(o->vad_path, OTO_COMPUTE_AUTO, vad, e);
+        rc = oto_model_open(o->vad_path, OTO_COMPUTE_AUTO, &m->vad, e);
+    if (rc == 0 && o->punc_path != NULL)
+        rc = oto_model_open(o->punc_path, punc_compute(o->compute), &m->punc, e);
     return rc;
+}
+
+static void close_models(models *m)
+{
+    oto_model_close(m->punc);
+    oto_model_close(m->vad);
+    oto_model_close(m->asr);
 }
 
 int oto_worker_needs(const oto_worker_options *o, size_t *bytes, oto_err *e)
 {
-    oto_model *asr = NULL, *vad = NULL;
+    models m = {NULL, NULL, NULL};
     size_t engine, lane_bytes;
-    int rc = open_models(o, &asr, &vad, e);
+    int rc = open_models(o, &m, e);
 
     if (rc == 0) {
-        plan(o, asr, vad, &engine, &lane_bytes);
+        plan(o, &m, &engine, &lane_bytes);
         *bytes = OWN_BYTES + engine + lane_bytes;
     }
-    oto_model_close(vad);
-    oto_model_close(asr);
+    close_models(&m);
     return rc;
 }
 
@@ -73,7 +90,7 @@ static int plan_lanes(oto_worker *w, oto_err *e)
     const size_t own = oto_rss_anon_bytes();
     size_t engine, lane_bytes;
 
-    plan(&w->o, w->asr, w->vad, &engine, &lane_bytes);
+    plan(&w->o, &(models){w->asr, w->vad, w->punc}, &engine, &lane_bytes);
     w->n_lanes = OTO_MAX(1, OTO_MIN(w->o.lanes, OTO_MAX_LANES));
     while (w->o.memory_bytes > 0 && w->n_lanes > 1 &&
            own + engine + (size_t)w->n_lanes * lane_bytes > w->o.memory_bytes)
@@ -121,12 +138,17 @@ static int clear_up(oto_worker *w, oto_err *e)
 
 static int open_worker(oto_worker *w, oto_err *e)
 {
+    models m = {NULL, NULL, NULL};
     int rc;
 
     if ((rc = oto_media_prepare(e)) != 0 || (rc = oto_store_open(w->o.store, &w->store, e)) != 0 ||
-        (rc = clear_up(w, e)) != 0 || (rc = open_models(&w->o, &w->asr, &w->vad, e)) != 0)
+        (rc = clear_up(w, e)) != 0)
         return rc;
-    if ((rc = plan_lanes(w, e)) != 0)
+    rc = open_models(&w->o, &m, e);
+    w->asr = m.asr;
+    w->vad = m.vad;
+    w->punc = m.punc;
+    if (rc != 0 || (rc = plan_lanes(w, e)) != 0)
         return rc;
     for (int i = 0; i < w->n_lanes && rc == 0; i++)
         rc = start_lane(w, i, e);
@@ -162,8 +184,7 @@ static void close_worker(oto_worker *w)
         oto_arena_free(l->scratch);
     }
     oto_engine_free(w->engine);
-    oto_model_close(w->vad);
-    oto_model_close(w->asr);
+    close_models(&(models){w->asr, w->vad, w->punc});
     oto_store_close(w->store);
 }
 

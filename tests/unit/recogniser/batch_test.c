@@ -147,7 +147,6 @@ static void check(int size, int seconds, int stop_every, int64_t stop_after)
         assert_int_equal(feed(b, seconds, &e), 0);
         assert_int_equal(h.n, seconds);
         assert_int_equal(h.done_ms, (int64_t)seconds * 1000);
-        assert_int_equal(oto_batch_segments(b), seconds);
         assert_true(f.largest <= size);
         assert_string_equal(f.asked, "[]");
         assert_string_equal(oto_batch_language(b, &p), "fr");
