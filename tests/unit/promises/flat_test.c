@@ -187,6 +187,61 @@ static void test_allocator_is_left_alone(void **state)
     }
 }
 
+static oto_model *open_seeded(char *file, bool (*write)(const char *file))
+{
+    const int fd = mkstemp(file);
+    oto_model *m;
+    oto_err e = {0};
+
+    assert_true(fd >= 0);
+    close(fd);
+    assert_true(write(file));
+    if (oto_model_open(file, OTO_COMPUTE_I8, &m, &e) != 0)
+        fail_msg("%s", e.text);
+    unlink(file);
+    return m;
+}
+
+static bool write_recogniser(const char *file)
+{
+    return seeded_paraformer(file, (seeded_size){.n_enc = 3, .n_dec = 2, .n_vocab = 500});
+}
+
+static bool write_punctuation(const char *file)
+{
+    return seeded_ct(file, 4, NULL, 1000);
+}
+
+/* Paraformer, its pieces put together and punctuated. */
+static void test_punctuation_leaves_it_alone_too(void **state)
+{
+    char a[] = "/tmp/oto-asr-XXXXXX", p[] = "/tmp/oto-punc-XXXXXX";
+    oto_recogniser_options o = {.threads = 2, .batch = 2, .vad = vad};
+    oto_recogniser *other = recogniser;
+    oto_model *seeded_asr, *punc;
+    oto_err e = {0};
+
+    (void)state;
+    if (!WATCHED || recogniser == NULL)
+        skip();
+    o.asr = seeded_asr = open_seeded(a, write_recogniser);
+    o.punc = punc = open_seeded(p, write_punctuation);
+    if (oto_recogniser_new(&o, &recogniser, &e) != 0)
+        fail_msg("%s", e.text);
+    job(true);
+    calls = 0;
+    watching = true;
+    job(true);
+    watching = false;
+    for (int i = 0; i < calls && i < (int)OTO_COUNT(where); i++)
+        print_message("allocator called from %p\n", where[i]);
+    oto_recogniser_free(recogniser);
+    recogniser = other;
+    oto_model_close(punc);
+    oto_model_close(seeded_asr);
+    assert_int_equal(calls, 0);
+}
+
 static void test_no_growth(void **state)
 {
     size_t before;
@@ -255,6 +310,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_allocator_is_left_alone),
+        cmocka_unit_test(test_punctuation_leaves_it_alone_too),
         cmocka_unit_test(test_no_growth),
         cmocka_unit_test(test_hot_words),
     };
