@@ -376,20 +376,27 @@ static bool is_gguf(const char *name)
 static int check_form(const struct pull *p, const struct published *f, oto_err *e)
 {
     char path[4096];
+    oto_err why = {0};
     oto_weights *w = NULL;
     if (f->sha256 || !is_gguf(f->name)) {
         return 0;
     }
     int rc = oto_join(path, sizeof path, p->incoming, f->name, e);
-    rc = rc ? rc : oto_weights_open(path, &w, e);
+    if (rc) {
+        return rc;
+    }
+    rc = oto_weights_open(path, &w, &why);
     if (!rc && strcmp(oto_weights_format(w), "gguf") != 0) {
-        rc = oto_fail(e, OTO_E_INPUT, "%s: is not a GGUF file", path);
+        rc = oto_fail(&why, OTO_E_INPUT, "%s: is not a GGUF file", path);
     }
     oto_weights_close(w);
     if (rc) {
+        const bool named = strncmp(why.text, path, strlen(path)) == 0;
+        const size_t n = named ? OTO_MIN(strlen(path) + 2, strlen(why.text)) : 0;
         unlink(path);
+        return oto_fail(e, rc, "%s: what came is not kept: %s", f->name, why.text + n);
     }
-    return rc;
+    return 0;
 }
 
 static int from_hub(struct pull *p, const struct edition *ed, oto_err *e)
