@@ -677,7 +677,7 @@ static void assert_gguf_in_place(size_t i)
 static void pulls_gguf_by_name(void **state)
 {
     (void)state;
-    static const char *const how[] = {"ok", "cut", "untagged", "slow", "busy", "linked"};
+    static const char *const how[] = {"ok", "cut", "untagged", "linked"};
     for (size_t i = 0; i < OTO_COUNT(ggufs); i++) {
         put_at_hub(i);
         for (size_t k = 0; k < OTO_COUNT(how); k++) {
