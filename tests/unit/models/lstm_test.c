@@ -1,6 +1,7 @@
 /* The LSTM against its definition, in double precision. */
 #include "models/lstm.c"
 
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -136,6 +137,20 @@ static void test_definition(void **state)
     oto_pool_free(pool);
 }
 
+static void test_exponential(void **state)
+{
+    (void)state;
+    for (int i = -87000; i <= 87000; i++) {
+        const double x = (double)((float)i / 1000), y = exp(x);
+
+        assert_true(fabs((double)exponential((float)x) - y) < 3e-7 * y);
+    }
+    assert_true(exponential(-1e30f) >= 0 && exponential(-1e30f) < 1e-37f);
+    assert_true(exponential(1e30f) > 1e37f);
+    assert_true(exponential(NAN) < 1e-37f);
+    assert_true(sigmoid(-INFINITY) < 1e-37f && sigmoid(INFINITY) == 1);
+}
+
 static void test_missing_bias(void **state)
 {
     int rc;
@@ -149,6 +164,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_definition),
+        cmocka_unit_test(test_exponential),
         cmocka_unit_test(test_missing_bias),
     };
 
