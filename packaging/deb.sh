@@ -36,6 +36,11 @@ for name in avformat avcodec avutil swresample; do
     depends="$depends, $package"
 done
 
+# OpenCC, loaded when a conversion of script is asked for; its dictionaries are a package of their own.
+soname=$(grep -aoE "libopencc\.so\.[0-9.]+" "$root/usr/bin/otolith" | head -n 1)
+package=$(dpkg-query -S "*/$soname" | sed -n '1s/:.*//p')
+[ -n "$package" ] || { echo "deb.sh: no package holds $soname" >&2; exit 1; }
+
 cat >"$root/DEBIAN/control" <<EOF
 Package: otolith
 Version: $version
@@ -43,7 +48,7 @@ Architecture: $arch
 Maintainer: otolith <otolith@localhost>
 Installed-Size: $(du -sk --exclude=DEBIAN "$root" | cut -f1)
 Depends: $depends
-Recommends: ca-certificates, python3-pip
+Recommends: ca-certificates, python3-pip, $package, libopencc-data
 Section: sound
 Priority: optional
 Description: speech to text on this machine

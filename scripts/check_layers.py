@@ -32,6 +32,7 @@ HOMES = [
     (r"zip\.h", ["weights/"]),
     (r"zlib\.h", ["models/whisper/"]),
     (r"utf8proc\.h", ["text/"]),
+    (r"opencc", ["text/script.c"]),
     (r"jansson\.h", ["weights/", "text/", "models/", "recogniser/", "work/", "server/", "measure/", "cli/"]),
 ]
 

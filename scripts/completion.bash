@@ -23,11 +23,12 @@ _otolith()
     --log-level) COMPREPLY=($(compgen -W "error warn info debug" -- "$cur")); return ;;
     --config|--tls-cert|--tls-key) COMPREPLY=($(compgen -f -- "$cur")); return ;;
     --task) COMPREPLY=($(compgen -W "transcribe translate" -- "$cur")); return ;;
+    --script) COMPREPLY=($(compgen -W "s2t t2s s2tw tw2s s2hk hk2s s2twp tw2sp t2tw tw2t t2hk hk2t" -- "$cur")); return ;;
     --compute) COMPREPLY=($(compgen -W "int8 bf16 f32" -- "$cur")); return ;;
     esac
     # One line a verb, compared with --help by scripts/check_options.py.
     case $verb in
-    transcribe) options="--model --language --format --output --task --words --threads --compute --beam --batch --prompt --hotwords --no-vad --punc --raw --memory-limit --offline --quiet --help" ;;
+    transcribe) options="--model --language --format --output --task --words --threads --compute --beam --batch --prompt --hotwords --itn --script --no-vad --punc --raw --memory-limit --offline --quiet --help" ;;
     vad) options="--model --threads --offline --quiet --help" ;;
     models) options="--compute --from --offline --quiet --help" ;;
     score) options="--cer --wer --raw --json --help" ;;
@@ -35,7 +36,7 @@ _otolith()
     stress) options="--url --audio --phase --jobs --hours --minutes --max-concurrency --out --csv --baseline --pid --name --key --timeout --settle --interval --resume --keep --quiet --help" ;;
     report) options="--jsonl --csv --baseline --lang --out --help" ;;
     bench) options="--model --language --threads --compute --beam --no-vad --json --offline --help" ;;
-    serve) options="--listen --data --model --compute --no-vad --punc --workers --threads --jobs-per-worker --batch --beam --memory-limit --max-upload --upload-timeout --max-audio --max-queue --max-connections --keep --keep-size --min-free --tls-cert --tls-key --cors --aliases --require-keys --allow-anonymous --allow-private-webhooks --webhook-secret --drain --recycle-jobs --recycle-age --recycle-growth --log --log-level --offline --config --print-config --help" ;;
+    serve) options="--listen --data --model --compute --no-vad --punc --workers --threads --jobs-per-worker --batch --beam --itn --script --memory-limit --max-upload --upload-timeout --max-audio --max-queue --max-connections --keep --keep-size --min-free --tls-cert --tls-key --cors --aliases --require-keys --allow-anonymous --allow-private-webhooks --webhook-secret --drain --recycle-jobs --recycle-age --recycle-growth --log --log-level --offline --config --print-config --help" ;;
     keys) options="--data --name --max-jobs --help" ;;
     esac
     if [[ $cur == -* ]]; then

@@ -10,7 +10,7 @@ set -eu
 
 build="build-essential cmake ninja-build pkg-config ca-certificates
   libavformat-dev libavcodec-dev libavutil-dev libswresample-dev libkissfft-dev libjansson-dev
-  libcurl4-openssl-dev libseccomp-dev libutf8proc-dev libzip-dev libssl-dev zlib1g-dev libsqlite3-dev libwebsockets-dev
+  libcurl4-openssl-dev libseccomp-dev libutf8proc-dev libopencc-dev libzip-dev libssl-dev zlib1g-dev libsqlite3-dev libwebsockets-dev
   libcmocka-dev curl python3 python3-pip"
 test="python3-venv ffmpeg sox espeak-ng libopencore-amrnb0
   asterisk-core-sounds-en asterisk-core-sounds-en-g722 asterisk-core-sounds-en-wav

@@ -34,6 +34,8 @@ static const struct setting {
     {"jobs-per-worker", 0, NUMBER, "N", "4", 1, OTO_MAX_LANES, "that share its batches"},
     {"batch", 0, NUMBER, "N", "0", 0, 64, "windows in a batch (0: default)"},
     {"beam", 0, NUMBER, "N", "5", 1, 5, "beam size; 1 is greedy"},
+    {"itn", 0, FLAG, NULL, "false", 0, 0, "numbers as they are written (zh, en)"},
+    {"script", 0, TEXT, "NAME", "", 0, 0, "Chinese script of texts: s2t, t2s, s2tw, ..."},
     {"memory-limit", 0, SIZE, "SIZE", "0", 0, INT64_MAX, "of all processes together"},
     {"max-upload", 0, SIZE, "SIZE", "2G", 1, INT64_MAX, "of one request"},
     {"upload-timeout", 0, TIME, "TIME", "1h", 1, 604800, "for one request to arrive"},

@@ -273,6 +273,17 @@ static int prepare_punctuation(serve *s, oto_compute compute, bool offline, oto_
                               sizeof p->punc_path, NULL, e);
 }
 
+/* A conversion that cannot be opened is told at the start, not with every job. */
+static int try_script(const oto_conf *c, oto_err *e)
+{
+    const char *name = oto_conf_text(c, "script");
+    oto_script *script = NULL;
+    const int rc = name != NULL ? oto_script_open(name, &script, e) : 0;
+
+    oto_script_close(script);
+    return rc;
+}
+
 static int prepare_models(serve *s, oto_err *e)
 {
     /* Fetching takes too long for a server that runs. */
@@ -292,6 +303,8 @@ static int prepare_models(serve *s, oto_err *e)
                                 offline, p->vad_path, sizeof p->vad_path, NULL, e);
     if (rc == 0)
         rc = prepare_punctuation(s, compute, offline, e);
+    if (rc == 0)
+        rc = try_script(&s->conf, e);
     return rc == 0 ? plan_workers(s, e) : rc;
 }
 
@@ -444,6 +457,8 @@ static void server_options(serve *s, oto_server_options *o)
     o->languages = s->found.asr.languages;
     o->translates = s->found.asr.translates;
     o->detects = s->found.asr.detects;
+    o->itn = oto_conf_flag(c, "itn");
+    o->script = oto_conf_text(c, "script");
     o->tls_cert = oto_conf_text(c, "tls-cert");
     o->tls_key = oto_conf_text(c, "tls-key");
     o->cors = oto_conf_text(c, "cors");

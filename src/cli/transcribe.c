@@ -26,6 +26,8 @@ enum {
     OPT_BATCH,
     OPT_PROMPT,
     OPT_HOTWORDS,
+    OPT_ITN,
+    OPT_SCRIPT,
     OPT_NO_VAD,
     OPT_PUNC,
     OPT_RAW,
@@ -48,6 +50,8 @@ static const oto_cli_option options[] = {
     {OPT_BATCH, 0, "batch", "N", "windows recognised together; 6"},
     {OPT_PROMPT, 0, "prompt", "TEXT", "text that sets style and spelling"},
     {OPT_HOTWORDS, 0, "hotwords", "FILE", "phrases to favour, one a line; # starts a comment"},
+    {OPT_ITN, 0, "itn", NULL, "numbers as they are written: 50%, $20 (zh, en)"},
+    {OPT_SCRIPT, 0, "script", "NAME", "Chinese script: s2t, t2s, s2tw, tw2s, s2hk, hk2s, ..."},
     {OPT_NO_VAD, 0, "no-vad", NULL, "recognise everything, silence too"},
     {OPT_PUNC, 0, "punc", "MODEL",
      "punctuates text of models that do not: name or path; none (the default)"},
@@ -142,6 +146,15 @@ static int set_task(const char *value, oto_job_options *job, oto_err *e)
     return 0;
 }
 
+static int set_script(const char *value, oto_job_options *job, oto_err *e)
+{
+    if (!oto_script_knows(value))
+        return oto_fail(e, OTO_E_USAGE, "--script %s: expected s2t, t2s, s2tw, tw2s, s2hk, ...",
+                        value);
+    snprintf(job->script, sizeof job->script, "%s", value);
+    return 0;
+}
+
 /* "s16le:8000:2" */
 static int set_raw(const char *value, oto_media_options *o, oto_err *e)
 {
@@ -193,6 +206,11 @@ static int set_option(settings *s, int id, const char *value, oto_err *e)
         free(s->hotwords);
         s->hotwords = NULL;
         return read_hotwords(value, &s->hotwords, e);
+    case OPT_ITN:
+        s->job.itn = true;
+        return 0;
+    case OPT_SCRIPT:
+        return set_script(value, &s->job, e);
     case OPT_NO_VAD:
         s->job.no_vad = true;
         return 0;

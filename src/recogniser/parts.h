@@ -138,4 +138,16 @@ int oto_punctuator_push(oto_punctuator *p, const oto_segment *s);
 /* The text ends: what is left of it. */
 int oto_punctuator_finish(oto_punctuator *p);
 
+/* ---- texts on their way out (finish.c) ---- */
+
+typedef struct oto_finish oto_finish;
+int oto_finish_new(oto_finish **out, oto_err *e) OTO_CHECK;
+void oto_finish_free(oto_finish *f); /* NULL allowed */
+/* For the job that begins: numbers as they are written? A conversion of script, or "". Fails as
+ * oto_script_open. What is open already is used again. */
+int oto_finish_start(oto_finish *f, bool itn, const char *script, oto_err *e) OTO_CHECK;
+/* The segment as it goes out, good until the next one; `language` is the recording's, for a segment
+ * that does not say its own. */
+const oto_segment *oto_finish_segment(oto_finish *f, const oto_segment *s, const char *language);
+
 #endif

@@ -43,6 +43,7 @@ struct oto_recogniser {
     oto_batch *batch;
     oto_slicer *slicer;
     oto_listener *listener;
+    oto_finish *finish; /* NULL until a job asks for it */
 };
 
 void oto_job_defaults(oto_job_options *o)
@@ -215,6 +216,7 @@ void oto_recogniser_free(oto_recogniser *r)
 {
     if (r == NULL)
         return;
+    oto_finish_free(r->finish);
     oto_batch_free(r->batch);
     oto_arena_free(r->job);
     oto_arena_free(r->fixed);
@@ -238,6 +240,7 @@ typedef struct {
     oto_slicer *slicer;         /* NULL: spans are only reported */
     oto_batch *batch;           /* NULL with it */
     oto_punctuator *punctuator; /* NULL: segments are given out as they come */
+    oto_finish *finish;         /* NULL: texts go out as they are */
     void (*on_span)(void *arg, const oto_span *s);
     int64_t total_ms, done_ms;
     int64_t speech_until; /* end of the last segment, so that overlaps count once */
@@ -372,8 +375,12 @@ static int on_done(void *arg, int64_t done_ms)
 static int give_out(void *arg, const oto_segment *s)
 {
     job *j = arg;
+    float probability;
 
     j->out->n_segments++;
+    if (j->finish != NULL)
+        s = oto_finish_segment(
+            j->finish, s, j->o->asr.translate ? "en" : oto_batch_language(j->batch, &probability));
     return j->o->on_segment != NULL ? j->o->on_segment(j->o->arg, s) : 0;
 }
 
@@ -452,6 +459,21 @@ static void stats_since(oto_engine *g, const oto_asr_stats *before, oto_asr_stat
     out->fallbacks -= before->fallbacks;
 }
 
+static int open_finish(oto_recogniser *r, job *j, oto_err *e)
+{
+    const oto_job_options *o = j->o;
+    int rc = 0;
+
+    if (!o->itn && o->script[0] == '\0')
+        return 0;
+    if (r->finish == NULL)
+        rc = oto_finish_new(&r->finish, e);
+    if (rc == 0)
+        rc = oto_finish_start(r->finish, o->itn, o->script, e);
+    j->finish = r->finish;
+    return rc;
+}
+
 static int check_job(const oto_recogniser *r, const oto_job_options *o, oto_err *e)
 {
     oto_model_info info;
@@ -491,7 +513,7 @@ int oto_recogniser_run(oto_recogniser *r, const char *path, const oto_job_option
 
     memset(out, 0, sizeof *out);
     oto_engine_stats_get(r->engine, &before);
-    if ((rc = check_job(r, o, e)) != 0)
+    if ((rc = check_job(r, o, e)) != 0 || (rc = open_finish(r, &j, e)) != 0)
         return rc;
     oto_arena_reset(r->job);
     if (j.punctuator != NULL) {

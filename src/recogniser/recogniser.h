@@ -60,6 +60,8 @@ typedef struct {
                           tried again. false: what was decoded is recognised */
     bool no_vad;       /* everything is speech; cut at the quietest point */
     int max_window_ms; /* 30000 (slice.c) */
+    bool itn;          /* numbers in segments' texts as they are written (zh, en) */
+    char script[8];    /* conversion of Chinese texts (oto_script_names), "": none */
     /* Called in order of time, from the calling thread. A non-zero return cancels
      * (OTO_E_CANCELLED). s is borrowed. */
     int (*on_segment)(void *arg, const oto_segment *s);

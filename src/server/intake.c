@@ -15,6 +15,9 @@ void oto_order_init(oto_exchange *x, oto_order *o, const char *api)
 {
     memset(o, 0, sizeof *o);
     oto_request_defaults(&o->request);
+    o->request.itn = x->g->o->itn;
+    snprintf(o->request.script, sizeof o->request.script, "%s",
+             x->g->o->script != NULL ? x->g->o->script : "");
     o->submission.api = api;
     o->submission.client = x->client;
     o->submission.audio_ms = -1;
@@ -60,6 +63,20 @@ static bool take_bool(oto_exchange *x, const char *name, bool *out, oto_problem 
     return true;
 }
 
+/* "none" switches the server's setting off. */
+static bool take_script(oto_exchange *x, oto_request *r, oto_problem *p)
+{
+    const char *v = oto_field_get(x, "script");
+
+    if (v == NULL)
+        return true;
+    if (strcmp(v, "none") != 0 && !oto_script_knows(v))
+        return problem(p, 400, "invalid_value", "script",
+                       "script: '%.80s' is not known (none, s2t, t2s, s2tw, ...)", v);
+    snprintf(r->script, sizeof r->script, "%s", strcmp(v, "none") == 0 ? "" : v);
+    return true;
+}
+
 static bool take_task(oto_exchange *x, oto_request *r, oto_problem *p)
 {
     const char *v = oto_field_get(x, "task");
@@ -86,6 +103,7 @@ bool oto_order_fields(oto_exchange *x, oto_order *o, oto_problem *p)
     oto_err e = {0};
 
     if (!take_language(x, r, p) || !take_task(x, r, p) || !take_bool(x, "words", &r->words, p) ||
+        !take_bool(x, "itn", &r->itn, p) || !take_script(x, r, p) ||
         !take_bool(x, "vad_filter", &vad, p) || !oto_field_int(x, "beam_size", 1, 5, &r->beam, p) ||
         !oto_field_float(x, "temperature", 0, 1, &temperature, p) ||
         !oto_field_int(x, "priority", -10, 10, &o->submission.priority, p))

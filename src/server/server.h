@@ -19,6 +19,8 @@ typedef struct {
     const char *aliases;            /* "whisper-1,gpt-4o-transcribe": also served by it */
     const char *languages;          /* that it knows: "zh,en"; "": all of Whisper's */
     bool translates, detects;       /* to English; what language is spoken */
+    bool itn;                       /* unless a request says otherwise */
+    const char *script;             /* the same; NULL: none */
     const char *tls_cert, *tls_key; /* PEM files, or NULL */
     const char *cors;               /* allowed origin, "*", or NULL */
     int64_t max_upload_bytes;

@@ -73,6 +73,35 @@ const char *oto_language_name(const char *code); /* "english"; NULL unknown */
 /* Is the code one of a model's list ("zh,en"; "": every language)? */
 bool oto_language_among(const char *list, const char *code);
 
+/* ---- numbers as they are written (itn.c, itn_zh.c, itn_en.c; docs/text.md) ---- */
+
+/* Inverse text normalisation for one language: "百分之五十" → "50%", "twenty dollars" → "$20".
+ * Rules and words are in the program: nothing is read. */
+typedef struct oto_itn oto_itn;
+/* "zh" (and "yue"), "en". */
+bool oto_itn_knows(const char *language);
+/* Fails with UNSUPPORTED for other languages. */
+int oto_itn_open(const char *language, oto_itn **out, oto_err *e) OTO_CHECK;
+void oto_itn_close(oto_itn *t); /* NULL allowed */
+/* *out is in `a`. What is no number for certain stays to the byte, bad UTF-8 too. Time and memory
+ * grow with the text's length alone; several threads may share `t`. Fails with LIMIT. */
+int oto_itn_apply(const oto_itn *t, const char *text, oto_arena *a, const char **out,
+                  oto_err *e) OTO_CHECK;
+
+/* ---- simplified and traditional Chinese (script.c; docs/text.md) ---- */
+
+typedef struct oto_script oto_script;
+/* Names of all conversions, NULL-terminated: "s2t", "t2s", "s2tw", … as OpenCC names them. */
+const char *const *oto_script_names(void);
+bool oto_script_knows(const char *name);
+/* Loads OpenCC and the conversion's dictionaries; nothing is read later. Fails: USAGE (unknown
+ * name), UNAVAILABLE (library or dictionaries are not installed). */
+int oto_script_open(const char *name, oto_script **out, oto_err *e) OTO_CHECK;
+void oto_script_close(oto_script *s); /* NULL allowed */
+/* *out is in `a`. Several threads may share `s`. Fails: INPUT (not UTF-8), LIMIT. */
+int oto_script_convert(const oto_script *s, const char *text, oto_arena *a, const char **out,
+                       oto_err *e) OTO_CHECK;
+
 /* ---- output (write.c)
  * ------------------------------------------------------------------------------------ */
 

@@ -234,6 +234,8 @@ static void set_options(lane *l, oto_job_options *o)
     if (r->speech_noise_thres > 0)
         o->vad.speech_noise_thres = r->speech_noise_thres;
     o->no_vad = r->no_vad;
+    o->itn = r->itn;
+    snprintf(o->script, sizeof o->script, "%s", r->script);
     o->media.raw_pcm = r->raw_pcm;
     o->whole = true;
     o->on_segment = on_segment;

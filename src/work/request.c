@@ -36,6 +36,9 @@ int oto_request_check(const oto_request *r, oto_err *e)
     if (!(r->speech_noise_thres >= 0 && r->speech_noise_thres <= 1))
         return oto_fail(e, OTO_E_USAGE, "threshold: %g is not between 0 and 1",
                         (double)r->speech_noise_thres);
+    if (r->script[0] != '\0' && !oto_script_knows(r->script))
+        return oto_fail(e, OTO_E_USAGE, "script: '%s' is not known (s2t, t2s, s2tw, ...)",
+                        r->script);
     if ((rc = check_text("prompt", r->prompt, OTO_PROMPT_BYTES, e)) != 0)
         return rc;
     return check_text("hotwords", r->hotwords, OTO_HOTWORDS_BYTES, e);
@@ -54,6 +57,10 @@ static json_t *pack(const oto_request *r)
         json_object_set_new(j, "words", json_true());
     if (r->no_vad)
         json_object_set_new(j, "no_vad", json_true());
+    if (r->itn)
+        json_object_set_new(j, "itn", json_true());
+    if (r->script[0] != '\0')
+        json_object_set_new(j, "script", json_string(r->script));
     if (r->raw_pcm)
         json_object_set_new(j, "raw_pcm", json_true());
     if (r->beam != 0)
@@ -93,7 +100,7 @@ static const char *text_of(const json_t *j, const char *key, oto_arena *a)
 
 int oto_request_read(const char *text, oto_arena *a, oto_request *out, oto_err *e)
 {
-    const char *language;
+    const char *language, *script;
     json_error_t why;
     json_t *j, *t;
     int rc;
@@ -111,6 +118,9 @@ int oto_request_read(const char *text, oto_arena *a, oto_request *out, oto_err *
     out->translate = json_is_true(json_object_get(j, "translate"));
     out->words = json_is_true(json_object_get(j, "words"));
     out->no_vad = json_is_true(json_object_get(j, "no_vad"));
+    out->itn = json_is_true(json_object_get(j, "itn"));
+    script = json_string_value(json_object_get(j, "script"));
+    snprintf(out->script, sizeof out->script, "%s", script != NULL ? script : "");
     out->raw_pcm = json_is_true(json_object_get(j, "raw_pcm"));
     out->beam = (int)json_integer_value(json_object_get(j, "beam"));
     t = json_object_get(j, "temperature");

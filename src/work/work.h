@@ -33,6 +33,8 @@ typedef struct {
     int max_end_silence_ms;        /* VAD; 0: its default */
     float speech_noise_thres;      /* VAD; 0: its default */
     const char *prompt, *hotwords; /* NULL or text */
+    bool itn;                      /* numbers as they are written */
+    char script[8];                /* conversion of Chinese texts, "": none */
     bool raw_pcm;                  /* the upload is s16le, 16 kHz, mono */
 } oto_request;
 void oto_request_defaults(oto_request *r);
