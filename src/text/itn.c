@@ -6,8 +6,8 @@
  * consumes it, so the time is linear in the text's length. An opened object is never written to. */
 #include "text/itn.h"
 
-#include "text/itn_en.h" /* made from itn_en.txt at build time: itn_en_txt[] */
-#include "text/itn_zh.h"
+#include "text/itn_en_txt.h" /* made from itn_en.txt at build time: itn_en_txt[] */
+#include "text/itn_zh_txt.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -5,305 +5,7 @@
  * at all: 二三十, 十七八 and 三三两两 do not parse and stay. One to nine stay characters unless
  * what stands beside them says that they are a quantity (五公里, 百分之五, 下午三点). Words around
  * numbers stay as they were spoken: 十三点五元 becomes 13.5元. */
-#include "text/itn.h"
-
-#include <string.h>
-#include <uchar.h>
-
-typedef struct {
-    const oto_itn *t;
-    const char *text; /* as given */
-    char *fold;       /* the same with traditional forms folded: same length */
-    uint32_t *cp;     /* of fold; [n] is 0 */
-    uint32_t *at;     /* where each begins; [n] is the length */
-    size_t n;
-    oto_str *out;
-} zh;
-
-/* A number: what it covers and how it is written. */
-typedef struct {
-    size_t end;
-    uint64_t value;
-    bool whole;   /* `value` says it: no decimals */
-    bool big;     /* has a unit of its own: ten and more */
-    bool shorter; /* its last unit was left out: 一百五 */
-    char text[80];
-} number;
-
-#define DIGITS   U"零一二三四五六七八九"
-#define LAKH     UINT64_C(100000000)
-#define TEXT_MAX 64 /* digits of a run that is one number beside units; longer ones are copied */
-
-/* ---- characters ---- */
-
-/* 0 … 9, or -1; 两 is 2 and 幺 is 1. */
-static int digit(uint32_t c)
-{
-    for (int i = 0; i < 10; i++)
-        if (DIGITS[i] == (char32_t)c)
-            return i;
-    return c == U'幺' ? 1 : c == U'两' ? 2 : -1;
-}
-
-/* 10, 100, 1000, 10^4, 10^8, or 0. */
-static uint64_t power(uint32_t c)
-{
-    return c == U'十'   ? 10
-           : c == U'百' ? 100
-           : c == U'千' ? 1000
-           : c == U'万' ? 10000
-           : c == U'亿' ? LAKH
-                        : 0;
-}
-
-static bool is_numeral(uint32_t c)
-{
-    return digit(c) >= 0 || power(c) > 0;
-}
-
-static bool is_latin(uint32_t c)
-{
-    return (c >= '0' && c <= '9') || c == '.' || c == '%';
-}
-
-static size_t run_end(const zh *z, size_t i)
-{
-    while (i < z->n && is_numeral(z->cp[i]))
-        i++;
-    return i;
-}
-
-static const itn_entry *longest(const zh *z, itn_kind kind, size_t i)
-{
-    return i < z->n ? oto_itn_longest(z->t, kind, z->fold + z->at[i], z->at[z->n] - z->at[i])
-                    : NULL;
-}
-
-/* Does an entry end right before i? */
-static bool stands_before(const zh *z, itn_kind kind, size_t i)
-{
-    for (size_t k = 1; k <= 3 && k <= i; k++)
-        if (oto_itn_find(z->t, kind, z->fold + z->at[i - k], z->at[i] - z->at[i - k]) != NULL)
-            return true;
-    return false;
-}
-
-static bool is_at(const zh *z, size_t i, const char *word)
-{
-    const size_t n = strlen(word);
-
-    return i < z->n && z->at[z->n] - z->at[i] >= n && memcmp(z->fold + z->at[i], word, n) == 0;
-}
-
-static bool is_one_of(uint32_t c, const char32_t *set)
-{
-    while (*set != 0 && *set != (char32_t)c)
-        set++;
-    return *set != 0;
-}
-
-static void copy(const zh *z, size_t from, size_t to)
-{
-    oto_str_put(z->out, z->text + z->at[from], z->at[to] - z->at[from]);
-}
-
-/* ---- numbers ---- */
-
-/* Below ten thousand: digits with falling powers, gaps as 零 or nothing. A digit at the end whose
- * power is left out counts a tenth of the last one; `above` is the power that came before. */
-static bool section(const zh *z, size_t i, size_t end, uint64_t above, uint64_t *out, bool *shorter)
-{
-    uint64_t sum = 0, last = above;
-    bool zero = false;
-
-    for (size_t first = i; i < end;) {
-        const uint32_t c = z->cp[i];
-        int d = digit(c);
-        uint64_t p;
-
-        if (c == U'零') {
-            if (zero || (i == first && above == 0) || i + 1 == end)
-                return false;
-            zero = true;
-            i++;
-            continue;
-        }
-        if (d < 0 && (c != U'十' || last == 10)) /* 十五, 一百十五 */
-            return false;
-        if (d >= 0)
-            i++;
-        else
-            d = 1;
-        if (i == end || power(z->cp[i]) == 0) { /* the last digit */
-            if (i < end || c == U'两' || c == U'幺')
-                return false;
-            if (last > 10 && !zero) {
-                *shorter = true;
-                *out = sum + (uint64_t)d * (last / 10);
-                return true;
-            }
-            *out = sum + (uint64_t)d;
-            return true;
-        }
-        p = power(z->cp[i]);
-        if (p > 1000 || (last != 0 && p >= last) || d == 0 || c == U'幺' || (c == U'两' && p == 10))
-            return false;
-        sum += (uint64_t)d * p;
-        last = p;
-        zero = false;
-        i++;
-    }
-    *out = sum;
-    return sum > 0;
-}
-
-/* Below 10^8: [section 万] [section]. */
-static bool myriads(const zh *z, size_t i, size_t end, uint64_t above, uint64_t *out, bool *shorter)
-{
-    uint64_t high = 0, low = 0;
-    size_t wan = i;
-
-    while (wan < end && z->cp[wan] != U'万')
-        wan++;
-    if (wan == end)
-        return section(z, i, end, above, out, shorter);
-    if (!section(z, i, wan, above > 0 ? LAKH * 10 : 0, &high, shorter) || *shorter || high == 0)
-        return false;
-    if (wan + 1 < end && !section(z, wan + 1, end, 10000, &low, shorter))
-        return false;
-    *out = high * 10000 + low;
-    return true;
-}
-
-/* The whole of cp[i..end) as a number of up to 万亿. */
-static bool cardinal(const zh *z, size_t i, size_t end, uint64_t *out, bool *shorter)
-{
-    uint64_t high = 0, low = 0;
-    size_t yi = i;
-
-    *shorter = false;
-    if (end - i > TEXT_MAX)
-        return false;
-    while (yi < end && z->cp[yi] != U'亿')
-        yi++;
-    if (yi == end)
-        return myriads(z, i, end, 0, out, shorter);
-    if (!myriads(z, i, yi, 0, &high, shorter) || *shorter || high == 0)
-        return false;
-    if (yi + 1 < end && !myriads(z, yi + 1, end, LAKH, &low, shorter))
-        return false;
-    *out = high * LAKH + low;
-    return true;
-}
-
-/* Round numbers keep 万 and 亿: 500万, 3亿5000万; the others are digits. */
-static void write_cardinal(const zh *z, size_t i, size_t end, uint64_t v, char out[80])
-{
-    const unsigned long long yi = v / LAKH, wan = v / 10000 % 10000;
-    /* As they were given, traditional or not. */
-    oto_slice w = {"万", 3}, y = {"亿", 3};
-
-    for (; i < end; i++) {
-        if (z->cp[i] == U'万')
-            w.p = z->text + z->at[i];
-        if (z->cp[i] == U'亿')
-            y.p = z->text + z->at[i];
-    }
-    if (v < 10000 || v % 10000 != 0)
-        snprintf(out, 80, "%llu", (unsigned long long)v);
-    else if (yi == 0)
-        snprintf(out, 80, "%llu%.3s", wan, w.p);
-    else if (yi >= 10000 && yi % 10000 == 0 && wan == 0)
-        snprintf(out, 80, "%llu%.3s%.3s", yi / 10000, w.p, y.p);
-    else if (wan == 0)
-        snprintf(out, 80, "%llu%.3s", yi, y.p);
-    else
-        snprintf(out, 80, "%llu%.3s%llu%.3s", yi, y.p, wan, w.p);
-}
-
-/* Only digits, and no 两. */
-static bool all_digits(const zh *z, size_t i, size_t end)
-{
-    for (; i < end; i++)
-        if (digit(z->cp[i]) < 0 || z->cp[i] == U'两')
-            return false;
-    return true;
-}
-
-/* Three that count up (一二三) are a list, or counting. */
-static bool counts_up(const zh *z, size_t i, size_t end)
-{
-    return end - i == 3 && digit(z->cp[i]) > 0 && digit(z->cp[i + 1]) == digit(z->cp[i]) + 1 &&
-           digit(z->cp[i + 2]) == digit(z->cp[i]) + 2;
-}
-
-static void put_digits(const zh *z, size_t i, size_t end)
-{
-    for (; i < end; i++)
-        oto_str_printf(z->out, "%d", digit(z->cp[i]));
-}
-
-/* A whole number that covers the run cp[i..end): a cardinal, or one digit. */
-static bool whole_number(const zh *z, size_t i, size_t end, number *out)
-{
-    if (i == end)
-        return false;
-    *out = (number){.end = end, .whole = true};
-    if (end == i + 1 && digit(z->cp[i]) >= 0) {
-        out->value = (uint64_t)digit(z->cp[i]);
-        snprintf(out->text, sizeof out->text, "%d", (int)out->value);
-        return z->cp[i] != U'幺';
-    }
-    if (power(z->cp[i]) > 10) /* 百八十, 千万 */
-        return false;
-    if (!cardinal(z, i, end, &out->value, &out->shorter))
-        return false;
-    out->big = true;
-    write_cardinal(z, i, end, out->value, out->text);
-    return true;
-}
-
-/* "点" and digits at i, then 万 or 亿: appended to the number. */
-static bool decimals(const zh *z, size_t i, number *x)
-{
-    const size_t end = run_end(z, i + 1);
-    size_t n = strlen(x->text), k = i + 1;
-
-    if (z->cp[i] != U'点' || end == i + 1 || end - i > TEXT_MAX || x->shorter ||
-        (x->whole && x->value >= 10000 && x->value % 10000 == 0))
-        return false;
-    x->text[n++] = '.';
-    while (k < end && digit(z->cp[k]) >= 0 && z->cp[k] != U'两' && n + 10 < sizeof x->text)
-        x->text[n++] = (char)('0' + digit(z->cp[k++]));
-    if (k == i + 1)
-        return false;
-    x->text[n] = '\0';
-    x->big = k < end;
-    if (k < end && z->cp[k] == U'万')
-        n += (size_t)snprintf(x->text + n, sizeof x->text - n, "%.3s", z->text + z->at[k++]);
-    if (k < end && z->cp[k] == U'亿')
-        snprintf(x->text + n, sizeof x->text - n, "%.3s", z->text + z->at[k++]);
-    x->whole = false;
-    x->end = k;
-    return k == end;
-}
-
-/* A number with or without decimals that begins with the run at i. */
-static bool any_number(const zh *z, size_t i, number *out)
-{
-    const size_t end = run_end(z, i);
-    number more;
-
-    if (!whole_number(z, i, end, out))
-        return false;
-    more = *out;
-    if (z->cp[end] == U'点' && is_numeral(z->cp[end + 1])) {
-        if (!decimals(z, end, &more) || z->cp[more.end] == U'点')
-            return false;
-        *out = more;
-    }
-    return z->cp[out->end] != U'几' && !is_latin(z->cp[out->end]);
-}
+#include "text/itn_zh.h"
 
 /* ---- what stands around numbers. Each writes and returns where it ended, or returns 0. ---- */
 
@@ -320,11 +22,11 @@ static size_t percent(const zh *z, size_t i, bool negative)
         oto_str_printf(z->out, "%s100%s", negative ? "-" : "", sign);
         return i + 4;
     }
-    if (!any_number(z, i + 3, &x) || x.shorter)
+    if (!oto_zh_any_number(z, i + 3, &x) || x.shorter)
         return 0;
     oto_str_printf(z->out, "%s%s%s", negative ? "-" : "", x.text, sign);
     end = x.end;
-    if ((z->cp[end] == U'到' || z->cp[end] == U'至') && any_number(z, end + 1, &to) &&
+    if ((z->cp[end] == U'到' || z->cp[end] == U'至') && oto_zh_any_number(z, end + 1, &to) &&
         !to.shorter && longest(z, ITN_UNIT, to.end) == NULL &&
         longest(z, ITN_MEASURE, to.end) == NULL) {
         copy(z, end, end + 1);
@@ -343,13 +45,14 @@ static size_t fraction(const zh *z, size_t i)
     if (z->cp[end] == U'又') {
         const size_t next = run_end(z, end + 1);
 
-        if (!whole_number(z, i, end, &whole) || !whole_number(z, end + 1, next, &below))
+        if (!oto_zh_whole_number(z, i, end, &whole) ||
+            !oto_zh_whole_number(z, end + 1, next, &below))
             return 0;
-    } else if (!whole_number(z, i, end, &below))
+    } else if (!oto_zh_whole_number(z, i, end, &below))
         return 0;
     if (!is_at(z, below.end, "分之") || below.value < 2 || below.shorter ||
-        !whole_number(z, below.end + 2, run_end(z, below.end + 2), &above) || above.shorter ||
-        above.value == 0 || z->cp[above.end] == U'点' || z->cp[above.end] == U'几')
+        !oto_zh_whole_number(z, below.end + 2, run_end(z, below.end + 2), &above) ||
+        above.shorter || above.value == 0 || z->cp[above.end] == U'点' || z->cp[above.end] == U'几')
         return 0;
     if (below.value == 10000) /* 万分之一 and its like are figures of speech */
         return 0;
@@ -372,7 +75,7 @@ static bool minutes(const zh *z, size_t i, int *out, size_t *end, bool *zero)
         *out = digit(z->cp[i + 1]);
         return true;
     }
-    if (!whole_number(z, i, *end, &x) || x.value > 59)
+    if (!oto_zh_whole_number(z, i, *end, &x) || x.value > 59)
         return false;
     *out = (int)x.value;
     return true;
@@ -388,7 +91,8 @@ static size_t clock_time(const zh *z, size_t i)
     bool zero;
     int m;
 
-    if (z->cp[end] != U'点' || !whole_number(z, i, end, &hour) || hour.value > 24 || hour.shorter)
+    if (z->cp[end] != U'点' || !oto_zh_whole_number(z, i, end, &hour) || hour.value > 24 ||
+        hour.shorter)
         return 0;
     at = end + 1;
     if (z->cp[at] == U'半' || is_at(z, at, "一刻") || is_at(z, at, "三刻")) {
@@ -422,6 +126,22 @@ static size_t clock_time(const zh *z, size_t i)
     return after;
 }
 
+/* 九时三十分 */
+static size_t hours_minutes(const zh *z, size_t i)
+{
+    number hour, minute;
+
+    if (!oto_zh_whole_number(z, i, run_end(z, i), &hour) || hour.value > 24 || hour.shorter ||
+        z->cp[hour.end] != U'时' ||
+        !oto_zh_whole_number(z, hour.end + 1, run_end(z, hour.end + 1), &minute) ||
+        minute.value > 59 || z->cp[minute.end] != U'分' || is_at(z, minute.end, "分之"))
+        return 0;
+    oto_str_puts(z->out, hour.text);
+    copy(z, hour.end, hour.end + 1);
+    oto_str_puts(z->out, minute.text);
+    return minute.end;
+}
+
 /* Two digits before 年 are a year unless they are next to one another: 二三年 is some years. */
 static bool short_year(const zh *z, size_t i)
 {
@@ -441,7 +161,7 @@ static bool year_run(const zh *z, size_t i, size_t end)
         return true;
     if (end == i + 2 && short_year(z, i))
         return true;
-    return whole_number(z, i, end, &x) && x.value >= 1000 && x.value < 10000 && !x.shorter;
+    return oto_zh_whole_number(z, i, end, &x) && x.value >= 1000 && x.value < 10000 && !x.shorter;
 }
 
 static void put_year(const zh *z, size_t i, size_t end)
@@ -450,7 +170,7 @@ static void put_year(const zh *z, size_t i, size_t end)
 
     if (all_digits(z, i, end))
         put_digits(z, i, end);
-    else if (whole_number(z, i, end, &x))
+    else if (oto_zh_whole_number(z, i, end, &x))
         oto_str_puts(z->out, x.text);
     copy(z, end, end + 1);
 }
@@ -462,11 +182,11 @@ static size_t month_day(const zh *z, size_t i, bool alone)
     number month, day;
     bool has_day;
 
-    if (z->cp[end] != U'月' || !whole_number(z, i, end, &month) || month.value < 1 ||
+    if (z->cp[end] != U'月' || !oto_zh_whole_number(z, i, end, &month) || month.value < 1 ||
         month.value > 12)
         return 0;
-    has_day = whole_number(z, at, run_end(z, at), &day) && day.value >= 1 && day.value <= 31 &&
-              !day.shorter;
+    has_day = oto_zh_whole_number(z, at, run_end(z, at), &day) && day.value >= 1 &&
+              day.value <= 31 && !day.shorter;
     if (has_day && z->cp[day.end] != U'日' && z->cp[day.end] != U'号')
         has_day = day.value >= 10 && longest(z, ITN_MEASURE, day.end) == NULL &&
                   longest(z, ITN_UNIT, day.end) == NULL && !is_at(z, day.end, "几") &&
@@ -540,7 +260,7 @@ static size_t money(const zh *z, size_t i)
     int tenths, hundredths = -1;
     size_t at;
 
-    if (!any_number(z, i, &x) || !x.whole || x.shorter ||
+    if (!oto_zh_any_number(z, i, &x) || !x.whole || x.shorter ||
         (z->cp[x.end] != U'元' && z->cp[x.end] != U'块'))
         return 0;
     at = x.end + 1;
@@ -568,6 +288,21 @@ static size_t money(const zh *z, size_t i)
     return at + 2 + (hundredths >= 0 ? 2 : 0);
 }
 
+/* 十比八; 三比二 stays. */
+static size_t ratio(const zh *z, size_t i)
+{
+    number x, y;
+
+    if (!oto_zh_any_number(z, i, &x) || !x.whole || x.shorter || z->cp[x.end] != U'比' ||
+        !oto_zh_any_number(z, x.end + 1, &y) || !y.whole || y.shorter || (!x.big && !y.big) ||
+        z->cp[y.end] == U'点')
+        return 0;
+    oto_str_puts(z->out, x.text);
+    copy(z, x.end, x.end + 1);
+    oto_str_puts(z->out, y.text);
+    return y.end;
+}
+
 static void put_number(const zh *z, const number *x, bool negative)
 {
     oto_str_printf(z->out, "%s%s", negative ? "-" : "", x->text);
@@ -592,11 +327,13 @@ static bool number_before_unit(const zh *z, size_t i, number *x, const itn_entry
 {
     const size_t end = run_end(z, i);
 
-    if (any_number(z, i, x) && (*unit = longest(z, ITN_UNIT, x->end)) != NULL)
+    if (oto_zh_any_number(z, i, x) && (*unit = longest(z, ITN_UNIT, x->end)) != NULL)
         return true;
     if (end < i + 2 || z->cp[end - 1] != U'千' || (*unit = longest(z, ITN_UNIT, end - 1)) == NULL)
         return false;
-    return whole_number(z, i, end - 1, x);
+    if (is_at(z, end - 1, "千米") && oto_zh_whole_number(z, i, end, x)) /* 五千米 is 5000米 */
+        return false;
+    return oto_zh_whole_number(z, i, end - 1, x);
 }
 
 /* 五公里, 三到五公里 */
@@ -607,11 +344,15 @@ static size_t quantity(const zh *z, size_t i, bool negative)
     number x, y;
 
     if (number_before_unit(z, i, &x, &unit)) {
+        if (i > 0 && !x.whole && strcmp(x.text, "1.5") == 0 &&
+            is_one_of(z->cp[i - 1], U"早晚快慢")) /* 早一点五分钟 */
+            return 0;
         put_number(z, &x, negative);
         return put_unit(z, x.end, unit);
     }
-    if (!any_number(z, i, &x) || x.shorter || (z->cp[x.end] != U'到' && z->cp[x.end] != U'至') ||
-        x.end < end || !number_before_unit(z, x.end + 1, &y, &unit) || y.shorter)
+    if (!oto_zh_any_number(z, i, &x) || x.shorter ||
+        (z->cp[x.end] != U'到' && z->cp[x.end] != U'至') || x.end < end ||
+        !number_before_unit(z, x.end + 1, &y, &unit) || y.shorter)
         return 0;
     put_number(z, &x, negative);
     copy(z, x.end, x.end + 1);
@@ -635,7 +376,7 @@ static size_t decimal(const zh *z, size_t i, bool negative)
 {
     number x;
 
-    if (!any_number(z, i, &x) || x.whole || is_a_bit(z, i, &x))
+    if (!oto_zh_any_number(z, i, &x) || x.whole || is_a_bit(z, i, &x))
         return 0;
     put_number(z, &x, negative);
     return x.end;
@@ -652,7 +393,7 @@ static size_t plain(const zh *z, size_t i, bool negative)
         put_digits(z, i, end);
         return end;
     }
-    if (!whole_number(z, i, end, &x) || (!x.big && !negative))
+    if (!oto_zh_whole_number(z, i, end, &x) || (!x.big && !negative))
         return 0;
     if (!x.big && (z->cp[end] != U'度' || z->cp[i] == U'零'))
         return 0;
@@ -712,7 +453,8 @@ static size_t numeral(const zh *z, size_t i)
     if (z->cp[i] == U'十' && before == U'数')
         return leave(z, i, U"");
     if ((end = fraction(z, i)) != 0 || (end = clock_time(z, i)) != 0 || (end = kept(z, i)) != 0 ||
-        (end = date(z, i)) != 0 || (end = generation(z, i)) != 0 || (end = money(z, i)) != 0 ||
+        (end = hours_minutes(z, i)) != 0 || (end = date(z, i)) != 0 || (end = ratio(z, i)) != 0 ||
+        (end = generation(z, i)) != 0 || (end = money(z, i)) != 0 ||
         (end = quantity(z, i, false)) != 0 || (end = dotted(z, i)) != 0 ||
         (end = decimal(z, i, false)) != 0)
         return end;
@@ -734,7 +476,7 @@ static size_t negative(const zh *z, size_t i)
     if (below) { /* as it was said: 零下5度 */
         number x;
 
-        if (!any_number(z, i + 2, &x) || x.shorter ||
+        if (!oto_zh_any_number(z, i + 2, &x) || x.shorter ||
             (z->cp[x.end] != U'度' && longest(z, ITN_UNIT, x.end) == NULL))
             return 0;
         copy(z, i, i + 2);
@@ -756,6 +498,13 @@ static size_t negative(const zh *z, size_t i)
     return end;
 }
 
+/* 万分之五: a figure of speech. */
+static size_t tiny(const zh *z, size_t i)
+{
+    copy(z, i, i + 3);
+    return is_numeral(z->cp[i + 3]) ? leave(z, i + 3, U"点") : i + 3;
+}
+
 static size_t step(const zh *z, size_t i)
 {
     const uint32_t c = z->cp[i];
@@ -764,7 +513,7 @@ static size_t step(const zh *z, size_t i)
     if (c == U'负' || (c == U'零' && z->cp[i + 1] == U'下'))
         end = negative(z, i);
     else if (power(c) > 10 && z->cp[i + 1] == U'分' && !(i > 0 && is_numeral(z->cp[i - 1])))
-        end = percent(z, i, false);
+        end = c == U'万' && z->cp[i + 2] == U'之' ? tiny(z, i) : percent(z, i, false);
     if (end == 0 && is_numeral(c))
         end = numeral(z, i);
     if (end == 0 && (end = kept(z, i)) == 0) {

@@ -1,0 +1,16 @@
+#include "text/itn_en.c"
+
+#include "unit/text/itn_list.h"
+
+static void the_list(void **state)
+{
+    (void)state;
+    check_list("en", OTO_SOURCE_DIR "/tests/data/itn/en.tsv");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(the_list)};
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
