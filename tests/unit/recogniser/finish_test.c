@@ -23,7 +23,7 @@ static void expect(oto_finish *f, const char *own, const char *language, const c
 
 static void by_language(void **state)
 {
-    oto_finish *f;
+    oto_finish *f = NULL;
 
     (void)state;
     assert_int_equal(oto_finish_new(&f, NULL), 0);
@@ -48,7 +48,7 @@ static void by_language(void **state)
 static void opens_once(void **state)
 {
     oto_script *script;
-    oto_finish *f;
+    oto_finish *f = NULL;
     oto_itn *itn;
     oto_err e = {0};
 
@@ -72,7 +72,7 @@ static void loses_nothing(void **state)
 {
     const size_t n = TEXT_BYTES;
     char *text = malloc(n + 1);
-    oto_finish *f;
+    oto_finish *f = NULL;
 
     (void)state;
     assert_non_null(text);

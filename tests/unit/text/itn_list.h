@@ -16,8 +16,8 @@ static inline void check_list(const char *language, const char *path)
 {
     int n = 0, stay = 0, wrong = 0;
     char line[1024];
-    oto_arena *a;
-    oto_itn *t;
+    oto_arena *a = NULL;
+    oto_itn *t = NULL;
     FILE *f = fopen(path, "r");
 
     assert_non_null(f);

@@ -23,7 +23,7 @@ static void opens_what_it_knows(void **state)
 static void finds_words(void **state)
 {
     const itn_entry *x;
-    oto_itn *t;
+    oto_itn *t = NULL;
 
     (void)state;
     assert_int_equal(oto_itn_open("zh", &t, NULL), 0);
@@ -51,11 +51,11 @@ static void finds_words(void **state)
 static void apply_both(const char *text, const char *zh, const char *en)
 {
     const char *const names[] = {"zh", "en"}, *want[] = {zh, en}, *got;
-    oto_arena *a;
+    oto_arena *a = NULL;
 
     assert_int_equal(oto_arena_new("t", (size_t)1 << 20, &a, NULL), 0);
     for (int i = 0; i < 2; i++) {
-        oto_itn *t;
+        oto_itn *t = NULL;
 
         assert_int_equal(oto_itn_open(names[i], &t, NULL), 0);
         assert_int_equal(oto_itn_apply(t, text, a, &got, NULL), 0);
@@ -102,7 +102,7 @@ static void hostile(void **state)
     const size_t n = 200000;
     char *text = malloc(n + 1);
     const char *got;
-    oto_arena *a;
+    oto_arena *a = NULL;
 
     (void)state;
     assert_non_null(text);
@@ -110,7 +110,7 @@ static void hostile(void **state)
     for (size_t i = 0; i < OTO_COUNT(units); i++)
         for (int l = 0; l < 2; l++) {
             const size_t len = strlen(units[i]);
-            oto_itn *t;
+            oto_itn *t = NULL;
 
             for (size_t at = 0; at < n; at++)
                 text[at] = units[i][at % len];
@@ -129,8 +129,8 @@ static void says_when_full(void **state)
     static char text[20000];
     const char *got = NULL;
     oto_err e = {0};
-    oto_arena *a;
-    oto_itn *t;
+    oto_arena *a = NULL;
+    oto_itn *t = NULL;
 
     (void)state;
     memset(text, 'a', sizeof text - 1);
@@ -147,7 +147,7 @@ static void says_when_full(void **state)
 static void *many_times(void *arg)
 {
     const char *got;
-    oto_arena *a;
+    oto_arena *a = NULL;
     bool ok = oto_arena_new("t", (size_t)1 << 20, &a, NULL) == 0;
 
     for (int i = 0; i < 500 && ok; i++) {
@@ -162,7 +162,7 @@ static void *many_times(void *arg)
 static void threads_share_it(void **state)
 {
     pthread_t thread[4];
-    oto_itn *t;
+    oto_itn *t = NULL;
 
     (void)state;
     assert_int_equal(oto_itn_open("zh", &t, NULL), 0);

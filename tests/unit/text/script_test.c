@@ -20,13 +20,13 @@ static void converts(void **state)
         {"t2s", "", ""},
         {"t2s", " 臺灣", " 台湾"},
     };
-    oto_arena *a;
+    oto_arena *a = NULL;
 
     (void)state;
     assert_int_equal(oto_arena_new("t", (size_t)1 << 20, &a, NULL), 0);
     for (size_t i = 0; i < OTO_COUNT(cases); i++) {
         const char *got;
-        oto_script *s;
+        oto_script *s = NULL;
 
         assert_int_equal(oto_script_open(cases[i].name, &s, NULL), 0);
         assert_int_equal(oto_script_convert(s, cases[i].in, a, &got, NULL), 0);
@@ -40,7 +40,7 @@ static void every_name_opens(void **state)
 {
     (void)state;
     for (const char *const *name = oto_script_names(); *name != NULL; name++) {
-        oto_script *s;
+        oto_script *s = NULL;
 
         assert_true(oto_script_knows(*name));
         assert_int_equal(oto_script_open(*name, &s, NULL), 0);
@@ -54,7 +54,7 @@ static void refuses(void **state)
     const char *got = NULL;
     oto_script *s = NULL;
     oto_err e = {0};
-    oto_arena *a;
+    oto_arena *a = NULL;
 
     (void)state;
     assert_false(oto_script_knows("s2x") || oto_script_knows(""));
