@@ -130,8 +130,34 @@ const itn_entry *oto_itn_find(const oto_itn *t, itn_kind kind, const char *p, si
     return NULL;
 }
 
+/* Does any key begin as p does? Nearly all places are settled by this. */
+static bool begins(const itn_table *table, const char *p, size_t n)
+{
+    size_t from = 0, to = table->n;
+
+    while (from < to) {
+        const size_t mid = from + (to - from) / 2;
+        const itn_entry *x = &table->entries[mid];
+        const int order = memcmp(x->key, p, OTO_MIN(x->n, n));
+
+        if (order == 0)
+            return true;
+        if (order < 0)
+            from = mid + 1;
+        else
+            to = mid;
+    }
+    return false;
+}
+
 const itn_entry *oto_itn_longest(const oto_itn *t, itn_kind kind, const char *p, size_t n)
 {
+    size_t first = 1;
+
+    while (first < n && ((unsigned char)p[first] & 0xC0) == 0x80)
+        first++;
+    if (n == 0 || !begins(&t->tables[kind], p, first))
+        return NULL;
     for (size_t k = OTO_MIN(n, t->tables[kind].longest); k > 0; k--) {
         const itn_entry *x;
 
