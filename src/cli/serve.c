@@ -290,8 +290,10 @@ static int prepare_models(serve *s, oto_err *e)
     const bool offline = s->reloading || oto_conf_flag(&s->conf, "offline");
     prepared *p = &s->found;
     oto_compute compute;
-    int rc;
+    int rc = try_script(&s->conf, e);
 
+    if (rc != 0)
+        return rc;
     umask(s->mask);
     oto_compute_parse(oto_conf_text(&s->conf, "compute"), &compute);
     rc = oto_cli_model_path(oto_conf_text(&s->conf, "model"), OTO_TASK_ASR, compute, offline,
@@ -303,8 +305,6 @@ static int prepare_models(serve *s, oto_err *e)
                                 offline, p->vad_path, sizeof p->vad_path, NULL, e);
     if (rc == 0)
         rc = prepare_punctuation(s, compute, offline, e);
-    if (rc == 0)
-        rc = try_script(&s->conf, e);
     return rc == 0 ? plan_workers(s, e) : rc;
 }
 
