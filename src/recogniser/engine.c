@@ -35,9 +35,16 @@ typedef struct {
     int i;
 } place;
 
+struct oto_crew {
+    oto_pool *pool;
+    pthread_mutex_t lock;
+    pthread_cond_t change;
+    uint64_t next, serving; /* tickets: a mutex alone would let the last holder in again */
+};
+
 struct oto_engine {
     oto_engine_options o;
-    oto_pool *pool;
+    oto_pool *pool; /* its own, or the crew's */
     oto_arena *state, *results;
     oto_asr *asr;
     oto_asr_window *input;  /* [batch] */
@@ -49,6 +56,56 @@ struct oto_engine {
     request *waiting; /* in the order of their turns */
     oto_engine_stats stats;
 };
+
+/* ---- a crew ---- */
+
+int oto_crew_new(int threads, oto_crew **out, oto_err *e)
+{
+    oto_crew *c = calloc(1, sizeof *c);
+    int rc;
+
+    if (c == NULL)
+        return oto_fail(e, OTO_E_LIMIT, "out of memory");
+    pthread_mutex_init(&c->lock, NULL);
+    pthread_cond_init(&c->change, NULL);
+    if ((rc = oto_pool_new(threads, OTO_POOL_SCRATCH_BYTES, &c->pool, e)) != 0) {
+        oto_crew_free(c);
+        return rc;
+    }
+    *out = c;
+    return 0;
+}
+
+void oto_crew_free(oto_crew *c)
+{
+    if (c == NULL)
+        return;
+    oto_pool_free(c->pool);
+    pthread_cond_destroy(&c->change);
+    pthread_mutex_destroy(&c->lock);
+    free(c);
+}
+
+static void take_turn(oto_crew *c)
+{
+    uint64_t ticket;
+
+    pthread_mutex_lock(&c->lock);
+    ticket = c->next++;
+    while (c->serving != ticket)
+        pthread_cond_wait(&c->change, &c->lock);
+    pthread_mutex_unlock(&c->lock);
+}
+
+static void end_turn(oto_crew *c)
+{
+    pthread_mutex_lock(&c->lock);
+    c->serving++;
+    pthread_cond_broadcast(&c->change);
+    pthread_mutex_unlock(&c->lock);
+}
+
+/* ---- life ---- */
 
 int oto_engine_new(const oto_engine_options *o, oto_engine **out, oto_err *e)
 {
@@ -62,8 +119,13 @@ int oto_engine_new(const oto_engine_options *o, oto_engine **out, oto_err *e)
     pthread_mutex_init(&g->lock, NULL);
     pthread_cond_init(&g->change, NULL);
     /* The model's own figure, the batch's lists, and a page for what lies between its blocks. */
-    if ((rc = oto_pool_new(o->threads, OTO_POOL_SCRATCH_BYTES, &g->pool, e)) != 0 ||
-        (rc = oto_arena_new("recogniser",
+    if (o->crew != NULL)
+        g->pool = o->crew->pool;
+    else if ((rc = oto_pool_new(o->threads, OTO_POOL_SCRATCH_BYTES, &g->pool, e)) != 0) {
+        oto_engine_free(g);
+        return rc;
+    }
+    if ((rc = oto_arena_new("recogniser",
                             oto_asr_bytes(o->asr, o->batch, o->max_beam) +
                                 n * (sizeof *g->input + sizeof *g->output + sizeof *g->places) +
                                 4096,
@@ -86,7 +148,8 @@ void oto_engine_free(oto_engine *g)
         return;
     oto_arena_free(g->results);
     oto_arena_free(g->state);
-    oto_pool_free(g->pool);
+    if (g->o.crew == NULL)
+        oto_pool_free(g->pool);
     pthread_cond_destroy(&g->change);
     pthread_mutex_destroy(&g->lock);
     free(g);
@@ -237,16 +300,38 @@ static void give_out(oto_engine *g, int n, int rc, const oto_err *e, bool mixed)
 
 /* ---- leading ---- */
 
+/* The threads are another model's perhaps. Who comes meanwhile is still in time for this run. */
+static void wait_for_turn(oto_engine *g)
+{
+    if (g->o.crew == NULL)
+        return;
+    g->running = true;
+    pthread_mutex_unlock(&g->lock);
+    take_turn(g->o.crew);
+    pthread_mutex_lock(&g->lock);
+}
+
+/* The run of what is collected, the lock not held. */
+static int run_model(oto_engine *g, const oto_asr_options *o, int n, oto_arena *a, oto_err *e)
+{
+    const int rc = oto_asr_run(g->asr, o, g->input, n, a, g->output, e);
+
+    if (g->o.crew != NULL)
+        end_turn(g->o.crew);
+    return rc;
+}
+
 /* One run; called and left with the lock held. */
 static void lead(oto_engine *g)
 {
     request *const first = g->waiting;
     const oto_asr_options o = *first->o;
-    const int n = collect(g);
     bool mixed = false;
     oto_err e = {0};
-    int rc;
+    int n, rc;
 
+    wait_for_turn(g);
+    n = collect(g);
     for (int i = 1; i < n; i++)
         mixed = mixed || g->places[i].r != first;
     rotate(g);
@@ -255,7 +340,7 @@ static void lead(oto_engine *g)
 
     if (mixed)
         oto_arena_reset(g->results);
-    rc = oto_asr_run(g->asr, &o, g->input, n, mixed ? g->results : first->arena, g->output, &e);
+    rc = run_model(g, &o, n, mixed ? g->results : first->arena, &e);
 
     pthread_mutex_lock(&g->lock);
     give_out(g, n, rc, &e, mixed);

@@ -106,15 +106,22 @@ void oto_recogniser_defaults(oto_recogniser_options *o)
         o->max_beam = DEFAULT_BEAM;
 }
 
+size_t oto_engine_bytes(const oto_recogniser_options *options)
+{
+    oto_recogniser_options o = *options;
+
+    oto_recogniser_defaults(&o);
+    return mapped_bytes(o.asr) + oto_asr_bytes(o.asr, o.batch, o.max_beam);
+}
+
 void oto_recogniser_plan(const oto_recogniser_options *options, size_t *engine_bytes,
                          size_t *recogniser_bytes)
 {
     oto_recogniser_options o = *options;
 
     oto_recogniser_defaults(&o);
-    *engine_bytes = mapped_bytes(o.asr) + mapped_bytes(o.vad) + mapped_bytes(punctuation(&o)) +
-                    oto_asr_bytes(o.asr, o.batch, o.max_beam) + (size_t)o.threads * SCRATCH_BYTES +
-                    CODE_BYTES;
+    *engine_bytes = oto_engine_bytes(&o) + mapped_bytes(o.vad) + mapped_bytes(punctuation(&o)) +
+                    (size_t)o.threads * SCRATCH_BYTES + CODE_BYTES;
     *recogniser_bytes = fixed_bytes(&o) + SLACK_BYTES;
 }
 
@@ -173,7 +180,7 @@ static int check_tasks(const oto_recogniser_options *o, oto_err *e)
 static int make(oto_recogniser *r, oto_err *e)
 {
     const oto_recogniser_options *o = &r->o;
-    const oto_engine_options engine = {o->asr, o->threads, o->batch, o->max_beam};
+    const oto_engine_options engine = {o->asr, o->threads, o->batch, o->max_beam, NULL};
     int rc;
 
     if (o->engine == NULL && (rc = oto_engine_new(&engine, &r->engine, e)) != 0)

@@ -10,9 +10,16 @@
 
 /* ---- the model's state, shared by the recognisers of a process (engine.c) ---- */
 
+/* Threads that the engines of several models use in turns, a run each, in the order in which they
+ * asked: two runs at once would only get in each other's way. */
+typedef struct oto_crew oto_crew;
+int oto_crew_new(int threads, oto_crew **out, oto_err *e) OTO_CHECK;
+void oto_crew_free(oto_crew *c); /* after the engines; NULL allowed */
+
 typedef struct {
     const oto_model *asr; /* borrowed */
     int threads, batch, max_beam;
+    oto_crew *crew; /* borrowed; NULL: `threads` of its own */
 } oto_engine_options;
 typedef struct oto_engine oto_engine;
 int oto_engine_new(const oto_engine_options *o, oto_engine **out, oto_err *e) OTO_CHECK;
@@ -45,6 +52,9 @@ typedef struct {
 typedef struct oto_recogniser oto_recogniser;
 /* Fills in the fields that are 0. */
 void oto_recogniser_defaults(oto_recogniser_options *o);
+/* Resident bytes of one model alone: its mapped weights and the engine's state. Fields that are 0
+ * take their defaults. */
+size_t oto_engine_bytes(const oto_recogniser_options *o);
 /* Resident bytes that a process needs: mapped weights and engine, and each recogniser beside the
  * engine. Fields that are 0 take their defaults. */
 void oto_recogniser_plan(const oto_recogniser_options *o, size_t *engine_bytes,

@@ -98,7 +98,7 @@ static void make_lane(lane *l, oto_engine *g, const char *name)
 
 static oto_engine *make_engine(void)
 {
-    const oto_engine_options o = {asr, 2, 3, 5};
+    const oto_engine_options o = {asr, 2, 3, 5, NULL};
     oto_engine *g;
     oto_err e = {0};
 
