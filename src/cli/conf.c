@@ -26,6 +26,8 @@ static const struct setting {
     {"data", 0, TEXT, "DIR", "", 0, 0,
      "queue, results and recordings\n(default: $XDG_DATA_HOME/otolith)"},
     {"model", 'm', TEXT, "MODEL", OTO_CLI_DEFAULT_ASR, 0, 0, "name or path (whisper-base)"},
+    {"models", 0, LIST, "LIST", "", 0, 0,
+     "more that requests may choose: NAME or\nALIAS=NAME; may be repeated"},
     {"compute", 0, TEXT, "TYPE", "auto", 0, 0, "f32, bf16 or int8"},
     {"no-vad", 0, FLAG, NULL, "false", 0, 0, "take everything for speech"},
     {"punc", 0, TEXT, "MODEL", "none", 0, 0, "punctuates text that has none: name or path"},
@@ -332,8 +334,11 @@ int oto_conf_read_environment(oto_conf *c, oto_err *e)
     int rc = read_variable(c, find("data"), "ASR_STORAGE_PATH", e);
 
     for (int i = 0; i < N_SETTINGS && rc == 0; i++) {
-        char name[64] = "OTOLITH_";
-        size_t n = strlen(name);
+        /* OTOLITH_MODELS is the folder they lie in. */
+        const char *prefix =
+            strcmp(settings[i].name, "models") == 0 ? "OTOLITH_SERVE_" : "OTOLITH_";
+        char name[64];
+        size_t n = (size_t)snprintf(name, sizeof name, "%s", prefix);
 
         for (const char *p = settings[i].name; *p != '\0' && n + 1 < sizeof name; p++)
             name[n++] = *p == '-' ? '_' : (char)toupper((unsigned char)*p);

@@ -34,7 +34,8 @@ const oto_cli_option *oto_conf_options(void);
  * file and line. */
 int oto_conf_parse(oto_conf *c, const char *text, size_t n, const char *file, oto_err *e) OTO_CHECK;
 int oto_conf_read_file(oto_conf *c, const char *path, oto_err *e) OTO_CHECK;
-/* OTOLITH_MAX_UPLOAD for max-upload; ASR_STORAGE_PATH stands for data, too. */
+/* OTOLITH_MAX_UPLOAD for max-upload, but OTOLITH_SERVE_MODELS for models; ASR_STORAGE_PATH stands
+ * for data, too. */
 int oto_conf_read_environment(oto_conf *c, oto_err *e) OTO_CHECK;
 /* NULL: a flag without a value. Lists grow when they are given again. */
 int oto_conf_set_flag(oto_conf *c, int number, const char *value, oto_err *e) OTO_CHECK;

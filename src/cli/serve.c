@@ -38,8 +38,10 @@ static oto_cli_verb verb = {.name = "serve",
 
 /* What the preparing children found out. */
 typedef struct {
-    char asr_path[PATH_BYTES], vad_path[PATH_BYTES], punc_path[PATH_BYTES];
-    oto_model_info asr;
+    oto_served_model models[OTO_MAX_MODELS]; /* the default first */
+    int n_models;
+    bool punctuate; /* one of them gives text without punctuation */
+    char vad_path[PATH_BYTES], punc_path[PATH_BYTES];
     int n_workers; /* 0: not decided; then it stays */
     int n_keys, reclaimed, swept;
 } prepared;
@@ -201,7 +203,8 @@ static void worker_options(serve *s, int n, oto_worker_options *o)
     *o = (oto_worker_options){
         .store = s->store,
         .spool = &s->spool,
-        .asr_path = s->found.asr_path,
+        .models = s->found.models,
+        .n_models = s->found.n_models,
         .vad_path = s->found.vad_path[0] != '\0' ? s->found.vad_path : NULL,
         .punc_path = s->found.punc_path[0] != '\0' ? s->found.punc_path : NULL,
         .threads = threads > 0 ? threads : OTO_MAX(1, oto_cpu_count() / n),
@@ -230,22 +233,27 @@ static int plan_workers(serve *s, oto_err *e)
     int n = s->found.n_workers > 0 ? s->found.n_workers
             : asked > 0            ? asked
                                    : OTO_MAX(1, OTO_MIN(oto_cpu_count() / 4, OTO_MAX_WORKERS));
+    oto_served_model *models = s->found.models, *largest = models;
+    size_t each, alone[OTO_MAX_MODELS];
     oto_worker_options o;
-    size_t each;
 
     for (;; n--) {
         worker_options(s, n, &o);
-        const int rc = oto_worker_needs(&o, &each, e);
+        const int rc = oto_worker_needs(&o, alone, &each, e);
 
         if (rc != 0)
             return rc;
+        for (int i = 0; i < s->found.n_models; i++) {
+            models[i].bytes = alone[i];
+            largest = alone[i] > largest->bytes ? &models[i] : largest;
+        }
         if (OWN_BYTES + (int64_t)each * n <= memory)
             break;
         if (limit > 0 && (fixed || n == 1))
             return oto_fail(e, OTO_E_LIMIT,
                             "memory-limit: %" PRId64 " MiB are too few: %d worker(s) with %s need "
                             "%" PRId64,
-                            limit >> 20, n, oto_conf_text(&s->conf, "model"),
+                            limit >> 20, n, largest->name,
                             (OWN_BYTES + (int64_t)each * n + (1 << 20) - 1) >> 20);
         if (fixed || n == 1)
             break;
@@ -262,7 +270,7 @@ static int prepare_punctuation(serve *s, oto_compute compute, bool offline, oto_
     p->punc_path[0] = '\0'; /* of the settings before */
     if (name == NULL || strcmp(name, "none") == 0)
         return 0;
-    if (p->asr.punctuates) {
+    if (!p->punctuate) {
         oto_log(OTO_LOG_WARN, "punc: model %s punctuates by itself: %s is not used",
                 oto_conf_text(&s->conf, "model"), name);
         return 0;
@@ -284,10 +292,64 @@ static int try_script(const oto_conf *c, oto_err *e)
     return rc;
 }
 
+/* One more model for requests, under `name`. */
+static int add_model(serve *s, const char *name, const char *source, oto_compute compute,
+                     bool offline, oto_err *e)
+{
+    prepared *p = &s->found;
+    oto_served_model *m = &p->models[p->n_models];
+    oto_model_info info;
+    int rc;
+
+    if (p->n_models == OTO_MAX_MODELS)
+        return oto_fail(e, OTO_E_USAGE, "models: at most %d", OTO_MAX_MODELS);
+    if (strlen(name) >= sizeof m->name || name[0] == '\0' || source[0] == '\0')
+        return oto_fail(e, OTO_E_USAGE, "models: '%.80s' is not NAME or ALIAS=NAME", name);
+    rc = oto_cli_model_path(source, OTO_TASK_ASR, compute, offline, m->path, sizeof m->path, &info,
+                            e);
+    if (rc != 0)
+        return rc;
+    snprintf(m->name, sizeof m->name, "%s", name);
+    snprintf(m->languages, sizeof m->languages, "%s", info.languages);
+    m->translates = info.translates;
+    m->detects = info.detects;
+    m->bytes = 0;
+    p->punctuate |= !info.punctuates;
+    for (int i = 0; i < p->n_models; i++)
+        if (strcmp(p->models[i].name, name) == 0) /* said twice, or with two meanings? */
+            return strcmp(p->models[i].path, m->path) == 0
+                       ? 0
+                       : oto_fail(e, OTO_E_USAGE, "models: '%.80s' is the name of two", name);
+    p->n_models++;
+    return 0;
+}
+
+/* NAME or ALIAS=NAME; a '=' in a path is a part of it. */
+static int add_models(serve *s, oto_compute compute, bool offline, oto_err *e)
+{
+    const char *wanted = oto_conf_text(&s->conf, "models");
+    char list[OTO_CONF_VALUE], *save = NULL;
+    int rc = 0;
+
+    snprintf(list, sizeof list, "%s", wanted != NULL ? wanted : "");
+    for (char *name = strtok_r(list, ", ", &save); name != NULL && rc == 0;
+         name = strtok_r(NULL, ", ", &save)) {
+        char *source = strchr(name, '=');
+
+        if (source != NULL && memchr(name, '/', (size_t)(source - name)) == NULL)
+            *source++ = '\0';
+        else
+            source = name;
+        rc = add_model(s, name, source, compute, offline, e);
+    }
+    return rc;
+}
+
 static int prepare_models(serve *s, oto_err *e)
 {
     /* Fetching takes too long for a server that runs. */
     const bool offline = s->reloading || oto_conf_flag(&s->conf, "offline");
+    const char *model = oto_conf_text(&s->conf, "model");
     prepared *p = &s->found;
     oto_compute compute;
     int rc = try_script(&s->conf, e);
@@ -296,8 +358,10 @@ static int prepare_models(serve *s, oto_err *e)
         return rc;
     umask(s->mask);
     oto_compute_parse(oto_conf_text(&s->conf, "compute"), &compute);
-    rc = oto_cli_model_path(oto_conf_text(&s->conf, "model"), OTO_TASK_ASR, compute, offline,
-                            p->asr_path, sizeof p->asr_path, &p->asr, e);
+    p->n_models = 0;
+    p->punctuate = false;
+    if ((rc = add_model(s, model, model, compute, offline, e)) == 0)
+        rc = add_models(s, compute, offline, e);
     if (rc == 0 && oto_conf_flag(&s->conf, "no-vad"))
         p->vad_path[0] = '\0'; /* of the settings before */
     else if (rc == 0)
@@ -452,11 +516,9 @@ static void server_options(serve *s, oto_server_options *o)
     o->n_listen = s->n_listen;
     o->store = s->store;
     o->spool = &s->spool;
-    o->model = oto_conf_text(c, "model");
+    o->models = s->found.models;
+    o->n_models = s->found.n_models;
     o->aliases = oto_conf_text(c, "aliases");
-    o->languages = s->found.asr.languages;
-    o->translates = s->found.asr.translates;
-    o->detects = s->found.asr.detects;
     o->itn = oto_conf_flag(c, "itn");
     o->script = oto_conf_text(c, "script");
     o->tls_cert = oto_conf_text(c, "tls-cert");

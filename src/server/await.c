@@ -114,13 +114,13 @@ static bool join(oto_exchange *x, oto_store *store, const char *print)
     return true;
 }
 
-static bool knows_language(const oto_exchange *x, const oto_request *r, oto_problem *p)
+static bool knows_language(const oto_served_model *m, const oto_request *r, oto_problem *p)
 {
-    if (r->language[0] == '\0' || oto_language_among(x->g->o->languages, r->language))
+    if (r->language[0] == '\0' || oto_language_among(m->languages, r->language))
         return true;
     *p = (oto_problem){.status = 400, .code = "invalid_value", .param = "language"};
-    snprintf(p->text, sizeof p->text, "language: model %.80s knows %s alone, not '%s'",
-             x->g->o->model, x->g->o->languages, r->language);
+    snprintf(p->text, sizeof p->text, "language: model %.80s knows %s alone, not '%s'", m->name,
+             m->languages, r->language);
     return false;
 }
 
@@ -130,7 +130,7 @@ bool oto_take_in(oto_exchange *x, oto_store *store, oto_order *o, int64_t cancel
     char *print = oto_arena_calloc(x->a, 1, 65);
     oto_job job;
 
-    if (!knows_language(x, &o->request, p))
+    if (!knows_language(o->model, &o->request, p))
         return false;
     if (print != NULL)
         fingerprint(x, print);

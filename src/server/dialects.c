@@ -129,12 +129,18 @@ static void submit(oto_exchange *x, oto_store *store, oto_order *o, const char *
         refuse(x, &p);
 }
 
-static bool can_translate(const oto_exchange *x, const oto_request *r, oto_problem *p)
+/* Neither of the two has such a field: with one model there is nothing to choose. */
+static bool take_model(oto_exchange *x, oto_order *o, oto_problem *p)
 {
-    if (!r->translate || x->g->o->translates)
+    return x->g->o->n_models == 1 || oto_order_model(x, o, oto_field_get(x, "model"), p);
+}
+
+static bool can_translate(const oto_order *o, oto_problem *p)
+{
+    if (!o->request.translate || o->model->translates)
         return true;
     *p = (oto_problem){.status = 400, .code = "unsupported_task", .param = "translate"};
-    snprintf(p->text, sizeof p->text, "model %.80s does not translate", x->g->o->model);
+    snprintf(p->text, sizeof p->text, "model %.80s does not translate", o->model->name);
     return false;
 }
 
@@ -160,7 +166,7 @@ static bool take_inference(oto_exchange *x, oto_order *o, const format **f, oto_
         return problem(p, "file", "no 'file' field in the request");
     if (*f == NULL)
         return problem(p, "response_format", "none of json, text, srt, verbose_json, vtt");
-    if (!oto_order_fields(x, o, p))
+    if (!take_model(x, o, p) || !oto_order_fields(x, o, p))
         return false;
     vad = !o->request.no_vad;
     if (!take_bool(x, "translate", &o->request.translate, p) || !take_bool(x, "vad", &vad, p) ||
@@ -169,7 +175,7 @@ static bool take_inference(oto_exchange *x, oto_order *o, const format **f, oto_
     o->request.no_vad = !vad;
     /* Its verbose_json has the words of each segment, asked for or not. */
     o->request.words = !bare && strcmp((*f)->name, "verbose_json") == 0;
-    return can_translate(x, &o->request, p);
+    return can_translate(o, p);
 }
 
 static void inference(oto_exchange *x, oto_store *store)
@@ -242,7 +248,7 @@ static bool take_asr(oto_exchange *x, oto_order *o, oto_problem *p)
 {
     bool encode = true;
 
-    if (!oto_order_fields(x, o, p) || !take_bool(x, "encode", &encode, p) ||
+    if (!take_model(x, o, p) || !oto_order_fields(x, o, p) || !take_bool(x, "encode", &encode, p) ||
         !take_bool(x, "word_timestamps", &o->request.words, p))
         return false;
     o->request.raw_pcm = !encode;
@@ -349,13 +355,13 @@ static void detect_language(oto_exchange *x, oto_store *store)
     if (!has_recording(x))
         return;
     begin(x, &o, "asr-webservice");
-    if (!x->g->o->detects) {
-        oto_reply_problem(x, 400, "unsupported_task", NULL, "model %.80s detects no language",
-                          x->g->o->model);
-        return;
-    }
     if (d == NULL || (d->scratch = oto_scratch_new(x)) == NULL || !take_asr(x, &o, &p)) {
         refuse(x, &p);
+        return;
+    }
+    if (!o.model->detects) {
+        oto_reply_problem(x, 400, "unsupported_task", NULL, "model %.80s detects no language",
+                          o.model->name);
         return;
     }
     o.request.language[0] = '\0';

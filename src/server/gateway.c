@@ -383,7 +383,6 @@ void oto_server_defaults(oto_server_options *o)
 {
     *o = (oto_server_options){.aliases = "whisper-1,gpt-4o-transcribe,gpt-4o-mini-transcribe,"
                                          "gpt-transcribe",
-                              .languages = "",
                               .max_upload_bytes = (int64_t)2 << 30,
                               .upload_timeout_s = 3600,
                               .max_queued = 10000,

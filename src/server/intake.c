@@ -21,6 +21,7 @@ void oto_order_init(oto_exchange *x, oto_order *o, const char *api)
     o->submission.api = api;
     o->submission.client = x->client;
     o->submission.audio_ms = -1;
+    o->model = &x->g->o->models[0];
 }
 
 static bool problem(oto_problem *p, int status, const char *code, const char *param,
@@ -77,7 +78,7 @@ static bool take_script(oto_exchange *x, oto_request *r, oto_problem *p)
     return true;
 }
 
-static bool take_task(oto_exchange *x, oto_request *r, oto_problem *p)
+static bool take_task(oto_exchange *x, oto_order *o, oto_problem *p)
 {
     const char *v = oto_field_get(x, "task");
 
@@ -88,10 +89,10 @@ static bool take_task(oto_exchange *x, oto_request *r, oto_problem *p)
                        "task: '%.80s' is neither transcribe nor "
                        "translate",
                        v);
-    if (!x->g->o->translates)
-        return problem(p, 400, "unsupported_task", "task", "model %s does not translate",
-                       x->g->o->model);
-    r->translate = true;
+    if (!o->model->translates)
+        return problem(p, 400, "unsupported_task", "task", "model %.200s does not translate",
+                       o->model->name);
+    o->request.translate = true;
     return true;
 }
 
@@ -102,7 +103,7 @@ bool oto_order_fields(oto_exchange *x, oto_order *o, oto_problem *p)
     double temperature = -1;
     oto_err e = {0};
 
-    if (!take_language(x, r, p) || !take_task(x, r, p) || !take_bool(x, "words", &r->words, p) ||
+    if (!take_language(x, r, p) || !take_task(x, o, p) || !take_bool(x, "words", &r->words, p) ||
         !take_bool(x, "itn", &r->itn, p) || !take_script(x, r, p) ||
         !take_bool(x, "vad_filter", &vad, p) || !oto_field_int(x, "beam_size", 1, 5, &r->beam, p) ||
         !oto_field_float(x, "temperature", 0, 1, &temperature, p) ||
@@ -135,14 +136,37 @@ static bool in_list(const char *list, const char *name)
     return false;
 }
 
-bool oto_order_model(oto_exchange *x, const char *name, oto_problem *p)
+const oto_served_model *oto_model_named(const oto_exchange *x, const char *name, oto_problem *p)
 {
     const oto_server_options *o = x->g->o;
+    size_t n;
 
-    if (name == NULL || strcmp(name, o->model) == 0 || in_list(o->aliases, name))
-        return true;
-    return problem(p, 404, "model_not_found", "model",
-                   "The model '%.100s' does not exist here; this server has %s", name, o->model);
+    for (int i = 0; i < o->n_models; i++)
+        if (name == NULL || strcmp(name, o->models[i].name) == 0)
+            return &o->models[i];
+    if (in_list(o->aliases, name))
+        return &o->models[0];
+    problem(p, 404, "model_not_found", "model",
+            "The model '%.100s' does not exist here; this server has %.200s", name,
+            o->models[0].name);
+    n = strlen(p->text);
+    for (int i = 1; i < o->n_models && n < sizeof p->text; i++)
+        n += (size_t)snprintf(p->text + n, sizeof p->text - n, ", %s", o->models[i].name);
+    return NULL;
+}
+
+/* Who names one of several is bound to it, whatever is the default when the job's turn comes; any
+ * other job takes what is there. */
+bool oto_order_model(oto_exchange *x, oto_order *o, const char *name, oto_problem *p)
+{
+    const oto_served_model *m = oto_model_named(x, name, p);
+
+    if (m == NULL)
+        return false;
+    o->model = m;
+    if (x->g->o->n_models > 1 && name != NULL && strcmp(name, m->name) == 0)
+        o->request.model = m->name;
+    return true;
 }
 
 /* ---- the upload ---- */
@@ -216,7 +240,7 @@ static bool submit(oto_exchange *x, oto_store *store, oto_order *o, oto_job *job
 
     extension(x->filename, ext);
     o->submission.filename = oto_clean(x->a, x->filename);
-    o->submission.model = so->model;
+    o->submission.model = o->model->name;
     o->submission.language = o->request.language;
     o->submission.bytes = x->upload.bytes;
     if ((rc = oto_request_write(&o->request, x->a, &o->submission.options, &e)) == 0 &&

@@ -44,6 +44,7 @@ static json_t *job_json(oto_exchange *x, const oto_job *j)
         j->n_segments, "submitted_at", oto_local_time(x->a, j->submitted_at), "started_at",
         oto_local_time(x->a, j->started_at), "finished_at", oto_local_time(x->a, j->finished_at));
 
+    json_object_set_new(o, "model", json_string(j->model));
     if (j->state == OTO_JOB_DONE) {
         json_object_set_new(o, "processing_s", json_real(j->processing_s));
         json_object_set_new(

@@ -300,7 +300,7 @@ static bool take_languages(oto_exchange *x, oto_request *r, oto_problem *p)
 
 /* ---- speech to text ---- */
 
-static bool take_model(oto_exchange *x, const char *deployment, oto_problem *p)
+static bool take_model(oto_exchange *x, oto_order *o, const char *deployment, oto_problem *p)
 {
     const char *name = oto_field_get(x, "model");
 
@@ -308,7 +308,7 @@ static bool take_model(oto_exchange *x, const char *deployment, oto_problem *p)
         name = deployment;
     if (name != NULL && strcmp(name, "default") == 0)
         name = NULL;
-    return oto_order_model(x, name, p);
+    return oto_order_model(x, o, name, p);
 }
 
 /* A field that oto_order_fields refuses may stand in front of the reason alone. */
@@ -332,12 +332,12 @@ static bool take_order(oto_exchange *x, const char *deployment, bool translate, 
     oto_field_get(x, "api-version"); /* Azure's: there is one version here */
     if (x->filename == NULL)
         return problem(p, 400, "missing_required_parameter", "file", "file: a recording is needed");
-    if (!take_model(x, deployment, p) || !take_format(x, w, p) || !take_granularities(x, w, p) ||
+    if (!take_model(x, o, deployment, p) || !take_format(x, w, p) || !take_granularities(x, w, p) ||
         !take_include(x, p))
         return false;
-    if (translate && !x->g->o->translates)
+    if (translate && !o->model->translates)
         return problem(p, 400, "unsupported_task", "model", "The model '%.100s' does not translate",
-                       x->g->o->model);
+                       o->model->name);
     if (!oto_order_fields(x, o, p)) {
         name_param(p);
         return false;
@@ -568,12 +568,23 @@ static json_t *languages(const char *known)
     return list;
 }
 
-static json_t *model_json(const oto_exchange *x, const char *id)
+/* One of several comes when it is needed. */
+static bool is_loaded(const oto_exchange *x, const oto_served_model *m)
+{
+    const oto_board *b = x->g->board;
+    uint32_t held = x->g->o->n_models == 1;
+
+    for (int i = 0; i < b->n_workers; i++)
+        held |= atomic_load(&b->workers[i].models_held);
+    return (held >> (m - x->g->o->models) & 1) != 0;
+}
+
+static json_t *model_json(const oto_exchange *x, const char *id, const oto_served_model *m)
 {
     return json_pack("{s:s, s:s, s:I, s:s, s:s, s:o, s:b}", "id", id, "object", "model", "created",
                      (json_int_t)(x->g->board->started_at / 1000), "owned_by", "otolith", "task",
-                     "automatic-speech-recognition", "language", languages(x->g->o->languages),
-                     "loaded", 1);
+                     "automatic-speech-recognition", "language", languages(m->languages), "loaded",
+                     is_loaded(x, m));
 }
 
 static void models(oto_exchange *x, oto_store *store)
@@ -582,22 +593,25 @@ static void models(oto_exchange *x, oto_store *store)
     json_t *list = json_array();
     const char *at = o->aliases != NULL ? o->aliases : "";
     char id[ITEM_BYTES];
+    oto_problem p;
 
     (void)store;
-    json_array_append_new(list, model_json(x, o->model));
+    for (int i = 0; i < o->n_models; i++)
+        json_array_append_new(list, model_json(x, o->models[i].name, &o->models[i]));
     while (next_item(&at, id))
-        if (strcmp(id, o->model) != 0)
-            json_array_append_new(list, model_json(x, id));
+        if (oto_model_named(x, id, &p) == &o->models[0] && strcmp(id, o->models[0].name) != 0)
+            json_array_append_new(list, model_json(x, id, &o->models[0]));
     oto_reply_json(x, 200, json_pack("{s:s, s:o}", "object", "list", "data", list));
 }
 
 static void model(oto_exchange *x, oto_store *store)
 {
+    const oto_served_model *m;
     oto_problem p;
 
     (void)store;
-    if (oto_order_model(x, x->tail, &p))
-        oto_reply_json(x, 200, model_json(x, x->tail));
+    if ((m = oto_model_named(x, x->tail, &p)) != NULL)
+        oto_reply_json(x, 200, model_json(x, x->tail, m));
     else
         refuse(x, &p);
 }

@@ -195,6 +195,7 @@ const char *oto_status_text(int status);
 typedef struct {
     oto_request request;
     oto_submission submission; /* client, filename, audio, bytes, options are filled in */
+    const oto_served_model *model;
 } oto_order;
 void oto_order_init(oto_exchange *x, oto_order *o, const char *api);
 /* Probes the upload, keeps it, submits it. On failure the problem is filled and the upload gone. On
@@ -203,8 +204,11 @@ bool oto_intake(oto_exchange *x, oto_store *store, oto_order *o, oto_job *job, o
 /* Fills the request's fields that all protocols name alike (language, prompt, hotwords, words,
  * task …). */
 bool oto_order_fields(oto_exchange *x, oto_order *o, oto_problem *p);
-/* The name of the model asked for, or a problem (404). */
-bool oto_order_model(oto_exchange *x, const char *name, oto_problem *p);
+/* The model of this name, which may be an alias of the default; NULL: the default. NULL with a
+ * problem (404). */
+const oto_served_model *oto_model_named(const oto_exchange *x, const char *name, oto_problem *p);
+/* The same for an order, before oto_order_fields, which judges by what the model can do. */
+bool oto_order_model(oto_exchange *x, oto_order *o, const char *name, oto_problem *p);
 /* Seconds until `audio_ms` of work are done, from what was measured. */
 int64_t oto_estimate_s(const oto_exchange *x, int64_t audio_ms);
 /* ISO 8601 local time without zone, as the original writes it; "" for 0. */

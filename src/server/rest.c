@@ -80,7 +80,7 @@ static void submit(oto_exchange *x, oto_store *store)
     oto_order_init(x, &o, "rest");
     o.submission.id_digits = 8;
     oto_field_get(x, "batch_size"); /* known to the clients; batches here have no size to set */
-    if (!oto_order_model(x, oto_field_get(x, "model"), &p) || !oto_order_fields(x, &o, &p) ||
+    if (!oto_order_model(x, &o, oto_field_get(x, "model"), &p) || !oto_order_fields(x, &o, &p) ||
         !oto_intake(x, store, &o, &job, &p)) {
         if (p.status == 415 && !known_ending(x->filename)) {
             p.status = 400;

@@ -8,17 +8,15 @@
 #include "work/work.h"
 
 #define OTO_MAX_LISTEN 8
-#define OTO_MAX_MODELS 16
 
 typedef struct {
     const int *listen_fds; /* bound and listening, inherited */
     int n_listen;
     const char *store; /* address */
     const oto_spool *spool;
-    const char *model;              /* name of the model the workers hold */
-    const char *aliases;            /* "whisper-1,gpt-4o-transcribe": also served by it */
-    const char *languages;          /* that it knows: "zh,en"; "": all of Whisper's */
-    bool translates, detects;       /* to English; what language is spoken */
+    const oto_served_model *models; /* the first is the default */
+    int n_models;
+    const char *aliases;            /* "whisper-1,gpt-4o-transcribe": also the default */
     bool itn;                       /* unless a request says otherwise */
     const char *script;             /* the same; NULL: none */
     const char *tls_cert, *tls_key; /* PEM files, or NULL */

@@ -75,7 +75,7 @@ static json_t *health_json(const oto_gateway *g)
                   live, "uptime", uptime(up, oto_clock_ms() - g->board->started_at));
     json_object_set_new(j, "error", why != NULL ? json_string(why) : json_null());
     json_object_set_new(j, "version", json_string(g->o->version));
-    json_object_set_new(j, "model", json_string(g->o->model));
+    json_object_set_new(j, "model", json_string(g->o->models[0].name));
     json_object_set_new(j, "queued", json_integer(g->view.s.by_state[OTO_JOB_QUEUED]));
     json_object_set_new(j, "running", json_integer(g->view.s.by_state[OTO_JOB_RUNNING]));
     return j;
@@ -176,6 +176,8 @@ static void process_metrics(oto_str *s, const oto_board *b)
     PER_PROCESS("worker_trimmed_bytes_total", "counter", "Memory given back.", trimmed_bytes);
     PER_PROCESS("decoder_peak_bytes", "gauge", "Highest memory of the last decoder child.",
                 decoder_peak_bytes);
+    PER_PROCESS("worker_model_opens_total", "counter", "Models opened by the present process.",
+                model_opens);
     metric(s, "worker_lanes", "gauge", "Jobs at once, by state.");
     for (int i = 0; i < b->n_workers; i++) {
         const int busy = atomic_load(&b->workers[i].busy_lanes);
@@ -185,6 +187,16 @@ static void process_metrics(oto_str *s, const oto_board *b)
         oto_str_printf(s, "otolith_worker_lanes{process=\"worker-%d\",state=\"idle\"} %d\n", i + 1,
                        atomic_load(&b->workers[i].lanes) - busy);
     }
+}
+
+static void model_metrics(oto_str *s, const oto_gateway *g)
+{
+    metric(s, "model_resident", "gauge", "Whether a worker holds a model.");
+    for (int i = 0; i < g->board->n_workers; i++)
+        for (int k = 0; k < g->o->n_models; k++)
+            oto_str_printf(s, "otolith_model_resident{process=\"worker-%d\",model=\"%s\"} %d\n",
+                           i + 1, g->o->models[k].name,
+                           (int)(atomic_load(&g->board->workers[i].models_held) >> k & 1));
 }
 
 static void job_metrics(oto_str *s, const oto_gateway *g)
@@ -236,12 +248,13 @@ static void metrics(oto_exchange *x)
     oto_str_printf(&s,
                    "# HELP otolith_info Version and model.\n# TYPE otolith_info gauge\n"
                    "otolith_info{version=\"%s\",model=\"%s\"} 1\n",
-                   g->o->version, g->o->model);
+                   g->o->version, g->o->models[0].name);
     gauge(&s, "start_time_seconds", "When the server started.",
           (double)g->board->started_at / 1000);
     job_metrics(&s, g);
     rtf_metrics(&s, g->board);
     process_metrics(&s, g->board);
+    model_metrics(&s, g);
     gauge(&s, "connections", "Open connections.", g->n_connections);
     gauge(&s, "requests_open", "Requests that are being answered.", g->n_exchanges);
     counter(&s, "requests_total", "Requests.", (double)atomic_load(&g->requests));
@@ -333,10 +346,10 @@ static void page(oto_exchange *x)
                    "<tr><td>model<td>%s<tr><td>up<td>%s<tr><td>workers<td>%d"
                    "<tr><td>queued<td>%" PRId64 "<tr><td>running<td>%" PRId64
                    "<tr><td>done<td>%" PRId64 "<tr><td>state<td>%s</table>",
-                   g->o->version, g->o->model, uptime(up, oto_clock_ms() - g->board->started_at),
-                   live_workers(g->board), g->view.s.by_state[OTO_JOB_QUEUED],
-                   g->view.s.by_state[OTO_JOB_RUNNING], g->view.s.ended[OTO_JOB_DONE],
-                   trouble(g) != NULL ? trouble(g) : "ready");
+                   g->o->version, g->o->models[0].name,
+                   uptime(up, oto_clock_ms() - g->board->started_at), live_workers(g->board),
+                   g->view.s.by_state[OTO_JOB_QUEUED], g->view.s.by_state[OTO_JOB_RUNNING],
+                   g->view.s.ended[OTO_JOB_DONE], trouble(g) != NULL ? trouble(g) : "ready");
     oto_reply_text(x, 200, "text/html; charset=utf-8", s.p, s.n);
 }
 

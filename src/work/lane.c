@@ -107,7 +107,8 @@ static int on_progress(void *arg, int64_t done_ms, int64_t total_ms)
 
     (void)total_ms;
     note_peak(l);
-    l->done_ms = OTO_MAX(l->done_ms, done_ms);
+    if (done_ms > l->done_ms)
+        l->done_ms = done_ms;
     if (flush(l) != 0)
         return -1;
     return atomic_load(&l->stop) ? -1 : 0;
@@ -209,7 +210,7 @@ static int on_remember(void *arg, const oto_asr_options *o, const oto_asr_window
 
 static int ensure_recogniser(lane *l, oto_err *e)
 {
-    const oto_recogniser_options o = {.engine = l->w->engine, .vad = l->w->vad, .punc = l->w->punc};
+    const oto_recogniser_options o = {.engine = l->engine, .vad = l->w->vad, .punc = l->w->punc};
 
     return l->recogniser != NULL ? 0 : oto_recogniser_new(&o, &l->recogniser, e);
 }
@@ -368,7 +369,8 @@ static void run_job(lane *l)
     int rc;
 
     l->n_segments = l->n_memos = 0;
-    l->done_ms = l->stored_ms = l->job.checkpoint_ms;
+    l->stored_ms = l->job.checkpoint_ms;
+    l->done_ms = l->stored_ms;
     l->stored_at = oto_now_ms();
     l->lost = l->full = false;
     l->peak_bytes = (size_t)outcome.memory_before;

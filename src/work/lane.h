@@ -2,7 +2,7 @@
 #ifndef OTO_LANE_H
 #define OTO_LANE_H
 
-#include "work/work.h"
+#include "work/shelf.h"
 
 #include <pthread.h>
 
@@ -17,16 +17,21 @@ typedef struct {
     pthread_t thread;
     bool started;
     oto_store *store;           /* its own: a store belongs to one thread */
-    oto_recogniser *recogniser; /* NULL while at rest */
+    oto_recogniser *recogniser; /* for `engine`; NULL while at rest */
     oto_arena *job_arena;       /* the job's strings */
     oto_arena *scratch;         /* what waits to be stored */
 
     /* handed over by the worker's main thread, under its lock */
     bool busy;
-    oto_job job; /* in job_arena */
+    int model;          /* number of it, of the present job or the last one */
+    oto_engine *engine; /* its */
+    int64_t audio_ms;   /* of the job, -1 unknown: the main thread's copy */
+    int64_t began;      /* in this turn */
+    oto_job job;        /* in job_arena */
     char token[33];
     _Atomic bool stop;     /* give the job back or let it go */
     _Atomic bool no_store; /* the store cannot be written any more */
+    int64_t parked;        /* its job waits for a model, in this turn; 0: it does not */
 
     /* of the present job */
     oto_request request;
@@ -34,7 +39,8 @@ typedef struct {
     int n_segments, n_memos;
     oto_job_segment segments[LANE_SEGMENTS];
     oto_job_memo memos[LANE_MEMOS];
-    int64_t done_ms, stored_ms;
+    _Atomic int64_t done_ms;
+    int64_t stored_ms;
     int64_t stored_at; /* monotonic */
     bool lost;         /* the lease is another's */
     bool full;         /* no memory for what came out */
@@ -47,9 +53,10 @@ struct oto_worker {
     oto_board_proc *proc;
     char name[32]; /* "worker-1": owner of its leases */
     int index;
-    oto_store *store;            /* of the main thread */
-    oto_model *asr, *vad, *punc; /* the last two may be NULL */
-    oto_engine *engine;          /* NULL while at rest */
+    oto_store *store;      /* of the main thread */
+    oto_model *vad, *punc; /* or NULL */
+    oto_shelf shelf;
+    int64_t turns; /* counts jobs that began and jobs that had to wait */
     int n_lanes;
     lane lanes[OTO_MAX_LANES];
     pthread_mutex_t lock;

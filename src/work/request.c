@@ -75,6 +75,8 @@ static json_t *pack(const oto_request *r)
         json_object_set_new(j, "prompt", json_string(r->prompt));
     if (r->hotwords != NULL && r->hotwords[0] != '\0')
         json_object_set_new(j, "hotwords", json_string(r->hotwords));
+    if (r->model != NULL)
+        json_object_set_new(j, "model", json_string(r->model));
     return j;
 }
 
@@ -129,6 +131,7 @@ int oto_request_read(const char *text, oto_arena *a, oto_request *out, oto_err *
     out->speech_noise_thres = (float)json_number_value(json_object_get(j, "speech_noise_thres"));
     out->prompt = text_of(j, "prompt", a);
     out->hotwords = text_of(j, "hotwords", a);
+    out->model = text_of(j, "model", a);
     rc = oto_request_check(out, e);
     json_decref(j);
     return rc;

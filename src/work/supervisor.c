@@ -227,6 +227,7 @@ static void ended(tree *t, child *c, int status)
     atomic_store(&c->proc->pid, 0);
     atomic_store(&c->proc->state, OTO_PROC_NONE);
     atomic_store(&c->proc->busy_lanes, 0);
+    atomic_store(&c->proc->models_held, 0);
     atomic_store(&c->proc->rss_bytes, 0);
     atomic_store(&c->proc->private_bytes, 0);
     oto_board_ring(&t->board->gateway);

@@ -35,6 +35,7 @@ typedef struct {
     const char *prompt, *hotwords; /* NULL or text */
     bool itn;                      /* numbers as they are written */
     char script[8];                /* conversion of Chinese texts, "": none */
+    const char *model;             /* by name; NULL: the server's default, whatever that is then */
     bool raw_pcm;                  /* the upload is s16le, 16 kHz, mono */
 } oto_request;
 void oto_request_defaults(oto_request *r);
@@ -47,6 +48,7 @@ int oto_request_read(const char *json, oto_arena *a, oto_request *out, oto_err *
 
 #define OTO_MAX_WORKERS 64
 #define OTO_MAX_LANES   16
+#define OTO_MAX_MODELS  16
 #define OTO_RTF_BUCKETS 9
 extern const double oto_rtf_bounds[OTO_RTF_BUCKETS]; /* upper bounds; the last is infinite */
 
@@ -64,6 +66,8 @@ typedef struct {
     _Atomic int64_t planned_bytes; /* mapped weights, engine and busy lanes */
     _Atomic int lanes, busy_lanes;
     _Atomic int64_t jobs, runs, mixed_runs, windows, trims, trimmed_bytes;
+    _Atomic int64_t model_opens;
+    _Atomic uint32_t models_held;         /* bits: which of the server's models are mapped */
     _Atomic int blame;                    /* its predecessor died by its own fault */
     char jobs_running[OTO_MAX_LANES][40]; /* ids; stay when the process dies */
     int bell;                             /* eventfd: wakes it */
@@ -87,13 +91,25 @@ void oto_board_ring_workers(oto_board *b);
 void oto_board_beat(oto_board_proc *p);
 void oto_board_job(oto_board *b, int64_t audio_ms, double processing_s);
 
-/* ---- a worker (worker.c, lane.c) ---- */
+/* ---- the models a server offers ---- */
+
+typedef struct {
+    char name[600];           /* by which requests choose it and jobs remember it */
+    char path[1024];          /* packed */
+    char languages[24];       /* that it knows: "zh,en"; "": all of Whisper's */
+    bool translates, detects; /* to English; what language is spoken */
+    size_t bytes;             /* of a worker that holds it: mapped weights and engine */
+} oto_served_model;
+
+/* ---- a worker (worker.c, lane.c, shelf.c) ---- */
 
 typedef struct {
     const char *store; /* address */
     const oto_spool *spool;
-    const char *asr_path, *vad_path; /* packed models; vad_path NULL: no VAD */
-    const char *punc_path;           /* NULL: text without punctuation stays so */
+    const oto_served_model *models; /* the first is the default; the others come when needed */
+    int n_models;
+    const char *vad_path;  /* packed; NULL: no VAD */
+    const char *punc_path; /* NULL: text without punctuation stays so */
     oto_compute compute;
     int threads, lanes, batch, beam;
     size_t memory_bytes;  /* budget of this worker, decoders included; 0: none */
@@ -104,8 +120,10 @@ typedef struct {
     int drain_s;          /* how long running jobs may go on after SIGTERM, then handed back */
 } oto_worker_options;
 
-/* Resident bytes that a worker needs at least, with one job at a time. Opens the models. */
-int oto_worker_needs(const oto_worker_options *o, size_t *bytes, oto_err *e) OTO_CHECK;
+/* Resident bytes that a worker needs at least, with one job at a time and one model, the largest;
+ * each [n_models]: of a model alone. Opens the models. */
+int oto_worker_needs(const oto_worker_options *o, size_t each[], size_t *bytes,
+                     oto_err *e) OTO_CHECK;
 
 #define OTO_EXIT_RECYCLE 75 /* a worker that wants a successor */
 

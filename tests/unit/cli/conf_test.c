@@ -178,12 +178,15 @@ static void test_precedence(void **state)
     take("beam = 1\nworkers = 3\nthreads = 2\n");
     setenv("OTOLITH_BEAM", "2", 1);
     setenv("OTOLITH_WORKERS", "4", 1);
-    setenv("OTOLITH_THREADS", "", 1); /* as good as none */
+    setenv("OTOLITH_THREADS", "", 1);       /* as good as none */
+    setenv("OTOLITH_MODELS", "/models", 1); /* the folder */
+    setenv("OTOLITH_SERVE_MODELS", "a=b", 1);
     assert_int_equal(oto_conf_read_environment(&conf, &e), 0);
     assert_int_equal(oto_conf_set_flag(&conf, beam, "3", &e), 0);
     assert_int_equal(oto_conf_number(&conf, "beam"), 3);
     assert_int_equal(oto_conf_number(&conf, "workers"), 4);
     assert_int_equal(oto_conf_number(&conf, "threads"), 2);
+    assert_string_equal(oto_conf_text(&conf, "models"), "a=b");
     assert_int_equal(conf.entries[beam].source, OTO_CONF_FLAG);
     assert_int_equal(conf.entries[find("workers")].source, OTO_CONF_ENVIRONMENT);
     assert_int_equal(conf.entries[find("threads")].source, OTO_CONF_FILE);
@@ -198,6 +201,8 @@ static void test_precedence(void **state)
     unsetenv("OTOLITH_BEAM");
     unsetenv("OTOLITH_WORKERS");
     unsetenv("OTOLITH_THREADS");
+    unsetenv("OTOLITH_MODELS");
+    unsetenv("OTOLITH_SERVE_MODELS");
 }
 
 static void test_lists(void **state)

@@ -7,6 +7,7 @@
 
 static char folder[64];
 static oto_spool spool;
+static oto_served_model model;
 static oto_server_options options;
 static oto_gateway gateway;
 static oto_store *store;
@@ -22,7 +23,8 @@ static int set_up(void **state)
     snprintf(path, sizeof path, "%s/jobs.db", folder);
     assert_int_equal(oto_store_open(path, &store, NULL), 0);
     assert_int_equal(oto_spool_open(folder, 0, 0, &spool, NULL), 0);
-    options = (oto_server_options){.spool = &spool, .model = "m", .languages = "en"};
+    model = (oto_served_model){.name = "m", .languages = "en"};
+    options = (oto_server_options){.spool = &spool, .models = &model, .n_models = 1};
     gateway = (oto_gateway){.o = &options};
     x = (oto_exchange){.g = &gateway, .client = "c", .path = "/v1", .filename = "a.wav"};
     assert_int_equal(oto_arena_new("test", 8 << 20, &x.a, NULL), 0);
@@ -165,12 +167,11 @@ static void test_language_of_the_model(void **state)
 
     (void)state;
     x.upload.fd = -1;
-    assert_true(knows_language(&x, &english, &p) && knows_language(&x, &any, &p));
-    assert_false(knows_language(&x, &chinese, &p));
+    assert_true(knows_language(&model, &english, &p) && knows_language(&model, &any, &p));
+    assert_false(knows_language(&model, &chinese, &p));
     assert_string_equal(p.param, "language");
-    options.languages = "";
-    options.translates = options.detects = true;
-    assert_true(knows_language(&x, &chinese, &p));
+    model = (oto_served_model){.name = "m", .translates = true, .detects = true};
+    assert_true(knows_language(&model, &chinese, &p));
 }
 
 int main(void)

@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <cmocka.h>
 
+static oto_served_model served[2];
 static oto_server_options options;
 static oto_gateway gateway;
 static oto_exchange x;
@@ -15,9 +16,10 @@ static int set_up(void **state)
 {
     (void)state;
     oto_server_defaults(&options);
-    options.model = "whisper-base";
-    options.languages = "";
-    options.translates = options.detects = true;
+    served[0] = (oto_served_model){.name = "whisper-base", .translates = true, .detects = true};
+    served[1] = (oto_served_model){.name = "english", .languages = "en"};
+    options.models = served;
+    options.n_models = 1;
     gateway = (oto_gateway){.o = &options};
     x = (oto_exchange){.g = &gateway, .client = "c", .filename = "a.wav"};
     assert_int_equal(oto_arena_new("test", 8 << 20, &x.a, NULL), 0);
@@ -169,17 +171,45 @@ static void test_words_and_languages(void **state)
 
 static void test_models(void **state)
 {
-    static const char *const served[] = {"model=whisper-base", "model=whisper-1", "model=default",
-                                         "model=gpt-4o-transcribe"};
+    static const char *const names[] = {"model=whisper-base", "model=whisper-1", "model=default",
+                                        "model=gpt-4o-transcribe"};
 
     (void)state;
-    for (size_t i = 0; i < OTO_COUNT(served); i++)
-        assert_true(take(served[i], NULL));
+    for (size_t i = 0; i < OTO_COUNT(names); i++) {
+        assert_true(take(names[i], NULL));
+        assert_null(order.request.model);
+    }
     assert_false(take("model=whisper", NULL));
     assert_int_equal(why.status, 404);
     assert_string_equal(why.code, "model_not_found");
     assert_false(take_order(&x, "deployment", false, &wished, &order, &why));
     assert_int_equal(why.status, 404);
+}
+
+/* Each request is judged by what its own model can do. */
+static void test_one_of_several_models(void **state)
+{
+    (void)state;
+    options.n_models = 2;
+    options.aliases = "whisper-1,english";
+    assert_true(take("model=english", NULL));
+    assert_ptr_equal(order.model, &served[1]);
+    assert_string_equal(order.request.model, "english");
+    assert_true(take("model=whisper-base", NULL));
+    assert_string_equal(order.request.model, "whisper-base");
+    /* Who does not insist takes the default of the day. */
+    assert_true(take("model=whisper-1", NULL));
+    assert_ptr_equal(order.model, &served[0]);
+    assert_null(order.request.model);
+    assert_true(take_order(&x, "whisper-base", true, &wished, &order, &why));
+    assert_false(take_order(&x, "english", true, &wished, &order, &why));
+    assert_string_equal(why.code, "unsupported_task");
+    assert_true(take("model=whisper-base", "task=translate", NULL));
+    assert_false(take("model=english", "task=translate", NULL));
+    assert_string_equal(why.code, "unsupported_task");
+    assert_false(take("model=whisper", NULL));
+    assert_int_equal(why.status, 404);
+    assert_non_null(strstr(why.text, "whisper-base, english"));
 }
 
 static void test_translation(void **state)
@@ -188,8 +218,7 @@ static void test_translation(void **state)
     assert_true(take(NULL, NULL));
     assert_true(take_order(&x, NULL, true, &wished, &order, &why));
     assert_true(order.request.translate);
-    options.languages = "en";
-    options.translates = options.detects = false;
+    served[0].translates = served[0].detects = false;
     assert_false(take_order(&x, NULL, true, &wished, &order, &why));
     assert_string_equal(why.code, "unsupported_task");
 }
@@ -218,6 +247,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_voice_activity, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_words_and_languages, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_models, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_one_of_several_models, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_translation, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_errors, set_up, tear_down),
     };

@@ -93,9 +93,74 @@ static void a_death_is_blamed_once(void **state)
     oto_board_free(board);
 }
 
+/* What begins while another waits for its model must not make it wait for ever. */
+static void nobody_begins_for_ever_before_one_that_waits(void **state)
+{
+    (void)state;
+    set_up();
+    w.n_lanes = 3;
+    w.lanes[0] = (lane){.busy = true, .began = 1, .audio_ms = 60000, .done_ms = 20000};
+    w.lanes[1].parked = 2;
+    assert_int_equal(may_begin_ms(&w, 2), 40000);
+    /* One that began since does not count, however long it is. */
+    w.lanes[2] = (lane){.busy = true, .began = 3, .audio_ms = 40000};
+    w.lanes[0].done_ms = 50000;
+    assert_int_equal(may_begin_ms(&w, 2), 10000);
+    w.lanes[0].busy = false;
+    assert_int_equal(may_begin_ms(&w, 2), 0);
+    /* Nor does one of unknown length. */
+    w.lanes[0] = (lane){.busy = true, .began = 1, .audio_ms = -1, .done_ms = 5000};
+    assert_int_equal(may_begin_ms(&w, 2), 0);
+    oto_board_free(board);
+}
+
+static oto_job job_for(const char *model, lane *l)
+{
+    static const oto_served_model models[] = {{.name = "a", .path = "/none/a"},
+                                              {.name = "b", .path = "/none/b"}};
+    char options[80];
+    const oto_submission j = {.client = "c", .audio_ms = 1000, .options = options};
+    oto_job job;
+
+    snprintf(options, sizeof options, "{\"model\":\"%s\"}", model);
+    job = kit_submit_as(&j, 1000);
+    w.board = board;
+    w.o.models = models;
+    w.o.n_models = 2;
+    w.shelf = (oto_shelf){.o = &w.o, .residents = {.n = 2}};
+    l->job_arena = kit_arena;
+    OK(oto_store_lease(kit_store, "worker-1", 30000, 0, 2000, kit_arena, &l->job, l->token, &e));
+    return job;
+}
+
+/* Gone from the list: at once and for good. Gone from the disk: it may come back. */
+static void a_job_whose_model_is_gone_fails(void **state)
+{
+    lane *l = &w.lanes[0];
+    char id[40];
+
+    (void)state;
+    set_up();
+    snprintf(id, sizeof id, "%s", job_for("c", l).id);
+    assert_int_equal(place(&w, l), PLACED);
+    assert_false(l->busy);
+    assert_int_equal(kit_get(id).state, OTO_JOB_FAILED);
+    assert_non_null(strstr(kit_get(id).error, "no longer has the model 'c'"));
+    snprintf(id, sizeof id, "%s", job_for("b", l).id);
+    assert_int_equal(place(&w, l), PLACED);
+    assert_false(l->busy);
+    assert_int_equal(kit_get(id).state, OTO_JOB_QUEUED);
+    assert_int_equal(kit_get(id).attempts, 1);
+    assert_null(strstr(kit_get(id).error, "/none"));
+    assert_non_null(strstr(kit_get(id).error, "'b' cannot be opened"));
+    oto_board_free(board);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {KIT_TEST(a_bell_is_heard_in_the_end),
+                                       KIT_TEST(nobody_begins_for_ever_before_one_that_waits),
+                                       KIT_TEST(a_job_whose_model_is_gone_fails),
                                        KIT_TEST(a_lane_that_hangs_is_left_behind),
                                        KIT_TEST(a_death_is_blamed_once)};
 
