@@ -15,7 +15,7 @@ _otolith()
         return
     fi
     case $prev in
-    -m|--model) _otolith_models "$cur"; COMPREPLY+=($(compgen -f -- "$cur")); return ;;
+    -m|--model|--models) _otolith_models "$cur"; COMPREPLY+=($(compgen -f -- "$cur")); return ;;
     -l|--language) COMPREPLY=($(compgen -W "auto en zh de es fr it ja ko pt ru" -- "$cur")); return ;;
     -f|--format) COMPREPLY=($(compgen -W "txt srt vtt json tsv lrc" -- "$cur")); return ;;
     -o|--output|--data) COMPREPLY=($(compgen -d -- "$cur")); return ;;
@@ -36,7 +36,7 @@ _otolith()
     stress) options="--url --audio --phase --jobs --hours --minutes --max-concurrency --out --csv --baseline --pid --name --key --timeout --settle --interval --resume --keep --quiet --help" ;;
     report) options="--jsonl --csv --baseline --lang --out --help" ;;
     bench) options="--model --language --threads --compute --beam --no-vad --json --offline --help" ;;
-    serve) options="--listen --data --model --compute --no-vad --punc --workers --threads --jobs-per-worker --batch --beam --itn --script --memory-limit --max-upload --upload-timeout --max-audio --max-queue --max-connections --keep --keep-size --min-free --tls-cert --tls-key --cors --aliases --require-keys --allow-anonymous --allow-private-webhooks --webhook-secret --drain --recycle-jobs --recycle-age --recycle-growth --log --log-level --offline --config --print-config --help" ;;
+    serve) options="--listen --data --model --models --compute --no-vad --punc --workers --threads --jobs-per-worker --batch --beam --itn --script --memory-limit --max-upload --upload-timeout --max-audio --max-queue --max-connections --keep --keep-size --min-free --tls-cert --tls-key --cors --aliases --require-keys --allow-anonymous --allow-private-webhooks --webhook-secret --drain --recycle-jobs --recycle-age --recycle-growth --log --log-level --offline --config --print-config --help" ;;
     keys) options="--data --name --max-jobs --help" ;;
     esac
     if [[ $cur == -* ]]; then
