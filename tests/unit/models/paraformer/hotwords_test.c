@@ -6,6 +6,25 @@
 
 #define MANY 70
 
+/* The model in each precision, made when first asked for. */
+static fixture made[OTO_COMPUTE_I8 + 1];
+
+static fixture *network(oto_compute c)
+{
+    if (made[c].model == NULL)
+        set_up(&made[c], hot_size, c);
+    return &made[c];
+}
+
+static int release(void **state)
+{
+    (void)state;
+    for (oto_compute c = OTO_COMPUTE_F32; c <= OTO_COMPUTE_I8; c++)
+        if (made[c].model != NULL)
+            tear_down(&made[c]);
+    return 0;
+}
+
 /* Of the seeded vocabulary. */
 static int put_piece(char *to, int id)
 {
@@ -66,70 +85,65 @@ static void same_ids(const char *name, const fixture *f)
 
 static void test_no_list(void **state)
 {
-    fixture f;
+    fixture *f = network(OTO_COMPUTE_F32);
 
     (void)state;
-    set_up(&f, hot_size, OTO_COMPUTE_F32);
-    run(&f, whole, 1, NULL);
-    same_ids("plain_ids", &f);
-    near_all("plain_log_prob", f.net.log_prob, 64, 64, 2e-5);
+    run(f, whole, 1, NULL);
+    same_ids("plain_ids", f);
+    near_all("plain_log_prob", f->net.log_prob, 64, 64, 2e-5);
     /* No word of the list is known: as without one. */
-    run(&f, whole, 1, "\xe3\x81\x82");
-    assert_null(f.net.hot.now);
-    same_ids("plain_ids", &f);
-    tear_down(&f);
+    run(f, whole, 1, "\xe3\x81\x82");
+    assert_null(f->net.hot.now);
+    same_ids("plain_ids", f);
 }
 
 static void test_few(void **state)
 {
-    fixture f;
+    fixture *f = network(OTO_COMPUTE_F32);
     int n, end[1];
     pf_memory memory;
 
     (void)state;
-    set_up(&f, hot_size, OTO_COMPUTE_F32);
-    run(&f, whole, 1, few());
-    n = f.net.n_tokens[0];
-    assert_int_equal(f.net.hot.now->n, 5);
-    near_all("few_rows", f.net.hot.now->rows, PF_D, 4, 2e-6);
-    same_ids("few_ids", &f);
-    near_all("few_log_prob", f.net.log_prob, 64, 64, 5e-5);
+    run(f, whole, 1, few());
+    n = f->net.n_tokens[0];
+    assert_int_equal(f->net.hot.now->n, 5);
+    near_all("few_rows", f->net.hot.now->rows, PF_D, 4, 2e-6);
+    same_ids("few_ids", f);
+    near_all("few_log_prob", f->net.log_prob, 64, 64, 5e-5);
 
     /* Both passes of the second decoder, which were not kept. */
-    memory = (pf_memory){.rows = f.net.hot.now->rows, .n = f.net.hot.now->n};
+    memory = (pf_memory){.rows = f->net.hot.now->rows, .n = f->net.hot.now->n};
     end[0] = n;
-    hear(&f, whole, 1);
-    oto_pf_encode(&f.net, 1);
-    memcpy(f.net.hot.e0, f.net.e, (size_t)n * PF_D * sizeof(float));
-    oto_pf_decoder_run(&f.net, &f.net.m->dec,
-                       &(pf_memory){.rows = f.net.sanm.x, .n = f.net.n_rows[0]}, end, 1, f.net.e);
-    memcpy(f.net.hot.hidden, f.net.t, (size_t)n * PF_D * sizeof(float));
-    oto_pf_decoder_run(&f.net, &f.net.m->hot.dec, &memory, end, 1, f.net.hot.e0);
-    near_all("few_cif", f.net.t, PF_D, 4, 2e-5);
-    oto_pf_decoder_run(&f.net, &f.net.m->hot.dec, &memory, end, 1, f.net.hot.hidden);
-    near_all("few_dec", f.net.t, PF_D, 4, 2e-5);
-    tear_down(&f);
+    hear(f, whole, 1);
+    oto_pf_encode(&f->net, 1);
+    memcpy(f->net.hot.e0, f->net.e, (size_t)n * PF_D * sizeof(float));
+    oto_pf_decoder_run(&f->net, &f->net.m->dec,
+                       &(pf_memory){.rows = f->net.sanm.x, .n = f->net.n_rows[0]}, end, 1,
+                       f->net.e);
+    memcpy(f->net.hot.hidden, f->net.t, (size_t)n * PF_D * sizeof(float));
+    oto_pf_decoder_run(&f->net, &f->net.m->hot.dec, &memory, end, 1, f->net.hot.e0);
+    near_all("few_cif", f->net.t, PF_D, 4, 2e-5);
+    oto_pf_decoder_run(&f->net, &f->net.m->hot.dec, &memory, end, 1, f->net.hot.hidden);
+    near_all("few_dec", f->net.t, PF_D, 4, 2e-5);
 }
 
 /* More words than a window attends to: the same ones are chosen. */
 static void test_many(void **state)
 {
-    fixture f;
+    fixture *f = network(OTO_COMPUTE_F32);
     double sum = 0;
     float expected[1];
 
     (void)state;
-    set_up(&f, hot_size, OTO_COMPUTE_F32);
-    run(&f, whole, 1, many());
-    assert_int_equal(f.net.hot.now->n, MANY + 1);
-    near_all("many_rows", f.net.hot.now->rows, PF_D, 4, 2e-6);
+    run(f, whole, 1, many());
+    assert_int_equal(f->net.hot.now->n, MANY + 1);
+    near_all("many_rows", f->net.hot.now->rows, PF_D, 4, 2e-6);
     for (int i = 0; i < (PF_HOT_KEPT + 1) * PF_D; i++)
-        sum += (double)f.net.hot.kept[i];
+        sum += (double)f->net.hot.kept[i];
     assert_int_equal(golden("many_memory_sum", expected, 1), 1);
     assert_true(fabs(sum - (double)expected[0]) < 1e-3);
-    same_ids("many_ids", &f);
-    near_all("many_log_prob", f.net.log_prob, 64, 64, 5e-5);
-    tear_down(&f);
+    same_ids("many_ids", f);
+    near_all("many_log_prob", f->net.log_prob, 64, 64, 5e-5);
 }
 
 /* In fewer bits, too, words of the list are heard where they are in f32, mostly. */
@@ -140,16 +154,14 @@ static void test_precisions(void **state)
         float expected[64];
         const int n = golden("few_ids", expected, 64);
         int same = 0;
-        fixture f;
+        fixture *f = network(c);
 
-        set_up(&f, hot_size, c);
-        run(&f, whole, 1, few());
-        assert_int_equal(f.net.n_tokens[0], n);
+        run(f, whole, 1, few());
+        assert_int_equal(f->net.n_tokens[0], n);
         for (int i = 0; i < n; i++)
-            same += f.net.ids[i] == (int)expected[i];
+            same += f->net.ids[i] == (int)expected[i];
         if (same < n * 3 / 4)
             fail_msg("%s: %d of %d", oto_compute_name(c), same, n);
-        tear_down(&f);
     }
 }
 
@@ -159,30 +171,28 @@ static void test_windows_do_not_know_each_other(void **state)
 
     (void)state;
     for (oto_compute c = OTO_COMPUTE_F32; c <= OTO_COMPUTE_I8; c++) {
-        fixture f;
+        fixture *f = network(c);
 
-        set_up(&f, hot_size, c);
         for (int list = 0; list < 2; list++) {
             const char *text = list ? many() : few();
             float log_prob[PF_ROWS];
             int32_t ids[PF_ROWS];
             int end[WINDOWS], at = 0;
 
-            run(&f, lengths, WINDOWS, text);
-            memcpy(end, f.net.n_tokens, sizeof end);
-            memcpy(log_prob, f.net.log_prob, sizeof log_prob);
-            memcpy(ids, f.net.ids, sizeof ids);
+            run(f, lengths, WINDOWS, text);
+            memcpy(end, f->net.n_tokens, sizeof end);
+            memcpy(log_prob, f->net.log_prob, sizeof log_prob);
+            memcpy(ids, f->net.ids, sizeof ids);
             for (int i = 0; i < WINDOWS; i++) {
-                run(&f, &lengths[i], 1, text);
-                const int n = f.net.n_tokens[0];
+                run(f, &lengths[i], 1, text);
+                const int n = f->net.n_tokens[0];
 
                 assert_int_equal(n, end[i] - at);
-                assert_memory_equal(f.net.ids, ids + at, (size_t)n * sizeof *ids);
-                assert_memory_equal(f.net.log_prob, log_prob + at, (size_t)n * sizeof *log_prob);
+                assert_memory_equal(f->net.ids, ids + at, (size_t)n * sizeof *ids);
+                assert_memory_equal(f->net.log_prob, log_prob + at, (size_t)n * sizeof *log_prob);
                 at = end[i];
             }
         }
-        tear_down(&f);
     }
 }
 
@@ -192,47 +202,43 @@ static void test_lists_are_kept(void **state)
     char text[PF_HOT_LISTS + 1][16];
     const pf_hot_list *first;
     float row[PF_D];
-    fixture f;
+    fixture *f = network(OTO_COMPUTE_I8);
 
     (void)state;
-    set_up(&f, hot_size, OTO_COMPUTE_I8);
     for (int i = 0; i <= PF_HOT_LISTS; i++)
         put_piece(text[i], 3 + i);
-    oto_pf_hot_set(&f.net, text[0]);
-    first = f.net.hot.now;
+    oto_pf_hot_set(&f->net, text[0]);
+    first = f->net.hot.now;
     memcpy(row, first->rows, sizeof row);
     for (int i = 1; i <= PF_HOT_LISTS; i++) {
-        oto_pf_hot_set(&f.net, text[i]);
-        assert_int_equal(f.net.hot.now == first, i == PF_HOT_LISTS);
+        oto_pf_hot_set(&f->net, text[i]);
+        assert_int_equal(f->net.hot.now == first, i == PF_HOT_LISTS);
     }
     assert_memory_not_equal(first->rows, row, sizeof row);
-    oto_pf_hot_set(&f.net, text[0]);
-    assert_ptr_not_equal(f.net.hot.now, first);
-    assert_memory_equal(f.net.hot.now->rows, row, sizeof row);
-    oto_pf_hot_set(&f.net, NULL);
-    assert_null(f.net.hot.now);
-    oto_pf_hot_set(&f.net, "");
-    assert_null(f.net.hot.now);
-    tear_down(&f);
+    oto_pf_hot_set(&f->net, text[0]);
+    assert_ptr_not_equal(f->net.hot.now, first);
+    assert_memory_equal(f->net.hot.now->rows, row, sizeof row);
+    oto_pf_hot_set(&f->net, NULL);
+    assert_null(f->net.hot.now);
+    oto_pf_hot_set(&f->net, "");
+    assert_null(f->net.hot.now);
 }
 
 /* A list as long as a list can be, and longer. */
 static void test_long_list(void **state)
 {
     char *text = malloc(2 * PF_HOT_BYTES), *to = text;
-    fixture f;
+    fixture *f = network(OTO_COMPUTE_I8);
 
     (void)state;
-    set_up(&f, hot_size, OTO_COMPUTE_I8);
     while (to < text + PF_HOT_BYTES + 100) {
         to += put_piece(to, word(3 + (int)(to - text) % 100));
         to += sprintf(to, ", ");
     }
-    run(&f, whole, 1, text);
-    assert_int_equal(f.net.hot.now->n, PF_HOT_ROWS);
-    for (int i = 0; i < f.net.n_tokens[0]; i++)
-        assert_true(f.net.log_prob[i] <= 0 && f.net.log_prob[i] > -20);
-    tear_down(&f);
+    run(f, whole, 1, text);
+    assert_int_equal(f->net.hot.now->n, PF_HOT_ROWS);
+    for (int i = 0; i < f->net.n_tokens[0]; i++)
+        assert_true(f->net.log_prob[i] <= 0 && f->net.log_prob[i] > -20);
     free(text);
 }
 
@@ -243,10 +249,8 @@ static void test_models_without_them(void **state)
     fixture f;
 
     (void)state;
-    set_up(&f, size, OTO_COMPUTE_F32);
-    oto_model_info_get(f.model, &info);
+    oto_model_info_get(network(OTO_COMPUTE_F32)->model, &info);
     assert_true(info.hotwords);
-    tear_down(&f);
     size.n_hot = 0;
     set_up(&f, size, OTO_COMPUTE_F32);
     oto_model_info_get(f.model, &info);
@@ -270,5 +274,5 @@ int main(void)
         cmocka_unit_test(test_models_without_them),
     };
 
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, NULL, release);
 }
