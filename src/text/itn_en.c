@@ -75,6 +75,12 @@ static size_t year(en *x, size_t i)
                 oto_str_printf(x->out, "%lld%zu0s", (long long)century, k + 2);
                 return i + 2;
             }
+    if (century >= 13 && century <= 20 && is_next(x, i + 1, "hundreds") && i > 0 &&
+        is(x, i - 1, "the")) {
+        replace(x, i, i + 2);
+        oto_str_printf(x->out, "%lld00s", (long long)century);
+        return i + 2;
+    }
     if (!is_pair_year(x, i, &end, &v) || counted(x, end) ||
         (century < 17 && !(i > 0 && is_any(x, i - 1, before))))
         return 0;
@@ -381,6 +387,13 @@ static size_t money(en *x, size_t i, const char *minus)
         oto_str_printf(x->out, "%s%s%s.%02lld", minus, sign->value, n.text, (long long)cents.value);
         return after;
     }
+    /* "ten dollars fifty" */
+    if (n.whole && n.scale == 0 && goes_on(x, end) && oto_en_any_number(x, end, &cents) &&
+        cents.whole && cents.value >= 10 && cents.value < 100 && !counted(x, cents.end)) {
+        replace(x, i, cents.end);
+        oto_str_printf(x->out, "%s%s%s.%02lld", minus, sign->value, n.text, (long long)cents.value);
+        return cents.end;
+    }
     replace(x, i, end);
     oto_str_printf(x->out, "%s%s%s", minus, sign->value, n.text);
     return end;
@@ -424,6 +437,22 @@ static size_t range(en *x, size_t i)
     replace(x, i, n.end);
     oto_str_puts(x->out, n.text);
     return n.end;
+}
+
+/* "five to twenty", "twenty one to seven": where one is written in digits, both are. */
+static size_t span(en *x, size_t i)
+{
+    number n, to;
+
+    if (!oto_en_any_number(x, i, &n) || !n.whole || !is_next(x, n.end, "to") || n.end + 1 >= x->n ||
+        !x->w[n.end + 1].joined || !oto_en_any_number(x, n.end + 1, &to) || !to.whole ||
+        (n.value < 10) == (to.value < 10) || n.value == 1 || to.value == 1 ||
+        is_next(x, to.end, "of") || (to.end < x->n && x->w[to.end].hyphen) ||
+        (to.end < x->n && x->w[to.end].joined && (x->w[to.end].ord > 0 || x->w[to.end].part > 0)))
+        return 0;
+    replace(x, i, to.end);
+    oto_str_printf(x->out, "%s to %s", n.text, to.text);
+    return to.end;
 }
 
 static bool counts_up(const char *d, size_t n)
@@ -479,6 +508,8 @@ static size_t plain(en *x, size_t i)
     /* "ten fifth", "twenty fifths" */
     if (n.end < x->n && x->w[n.end].joined && (x->w[n.end].ord > 0 || x->w[n.end].part > 0))
         return 0;
+    if (is_next(x, n.end, "hundreds") || is_next(x, n.end, "thousands"))
+        return 0;
     replace(x, i, n.end);
     oto_str_puts(x->out, n.text);
     return n.end;
@@ -507,7 +538,8 @@ static size_t numeral(en *x, size_t i)
     if ((end = digit_run(x, i, "")) != 0 || (end = clock_time(x, i)) != 0 ||
         (end = year(x, i)) != 0 || (end = day_first(x, i)) != 0 || (end = fraction(x, i)) != 0 ||
         (end = ordinal_alone(x, i)) != 0 || (end = money(x, i, "")) != 0 ||
-        (end = quantity(x, i, "")) != 0 || (end = range(x, i)) != 0 || (end = plain(x, i)) != 0)
+        (end = quantity(x, i, "")) != 0 || (end = range(x, i)) != 0 || (end = span(x, i)) != 0 ||
+        (end = plain(x, i)) != 0)
         return end;
     return leave(x, i);
 }

@@ -81,11 +81,22 @@ static bool minutes(const zh *z, size_t i, int *out, size_t *end, bool *zero)
     return true;
 }
 
+/* 三点到五点: at its first time or its second. */
+static bool is_time_span(const zh *z, size_t i, size_t end)
+{
+    const size_t to = run_end(z, end + 2);
+
+    if ((z->cp[end + 1] == U'到' || z->cp[end + 1] == U'至') && to > end + 2 && z->cp[to] == U'点')
+        return true;
+    return i >= 3 && (z->cp[i - 1] == U'到' || z->cp[i - 1] == U'至') && z->cp[i - 2] == U'点' &&
+           is_numeral(z->cp[i - 3]);
+}
+
 /* 三点半, 三点十五分, 下午三点, 三点钟 */
 static size_t clock_time(const zh *z, size_t i)
 {
     const size_t end = run_end(z, i);
-    const bool day = stands_before(z, ITN_DAYPART, i);
+    const bool day = stands_before(z, ITN_DAYPART, i) || is_time_span(z, i, end);
     size_t at, after;
     number hour;
     bool zero;
@@ -441,11 +452,26 @@ static size_t leave(const zh *z, size_t i, const char32_t *links)
     return end;
 }
 
+/* 周五九点: the day of the week is not of the time's numeral. */
+static bool is_weekday(const zh *z, size_t i)
+{
+    const size_t end = run_end(z, i);
+
+    return i > 0 && end > i + 1 && z->cp[end] == U'点' && digit(z->cp[i]) >= 1 &&
+           digit(z->cp[i]) <= 6 &&
+           (z->cp[i - 1] == U'周' ||
+            (i > 1 && (is_at(z, i - 2, "星期") || is_at(z, i - 2, "礼拜"))));
+}
+
 static size_t numeral(const zh *z, size_t i)
 {
     const uint32_t before = i > 0 ? z->cp[i - 1] : 0;
     size_t end;
 
+    if (is_weekday(z, i)) {
+        copy(z, i, i + 1);
+        return i + 1;
+    }
     if (is_latin(before))
         return leave(z, i, U"点");
     if (stands_before(z, ITN_AFTER, i))
@@ -482,6 +508,13 @@ static size_t negative(const zh *z, size_t i)
         copy(z, i, i + 2);
         if ((end = quantity(z, i + 2, false)) != 0)
             return end;
+        oto_str_puts(out, x.text);
+        if (z->cp[x.end + 1] != U'到' && z->cp[x.end + 1] != U'至') /* 零下三度到五度 */
+            return x.end;
+        end = x.end;
+        if (!oto_zh_any_number(z, end + 2, &x) || x.shorter || z->cp[x.end] != U'度')
+            return end;
+        copy(z, end, end + 2);
         oto_str_puts(out, x.text);
         return x.end;
     }

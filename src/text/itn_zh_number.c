@@ -175,7 +175,8 @@ bool oto_zh_any_number(const zh *z, size_t i, number *out)
         return false;
     more = *out;
     if (z->cp[end] == U'点' && is_numeral(z->cp[end + 1])) {
-        if (!decimals(z, end, &more) || z->cp[more.end] == U'点')
+        if (!decimals(z, end, &more) ||
+            (z->cp[more.end] == U'点' && is_numeral(z->cp[more.end + 1])))
             return false;
         *out = more;
     }
