@@ -3,22 +3,35 @@
 #include "kernels/kernels.h"
 #include "measure/measure.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define PEAK_SECONDS   0.1
 #define KERNEL_SECONDS 0.15
 #define ARENA_BYTES    ((size_t)2 << 30)
-#define FRAMES         1500 /* of a window of 30 s */
-#define WINDOWS        6    /* decoded together */
+#define WINDOWS        6 /* decoded together */
 #define BEAMS          5
-#define HEAD           64
+#define MAX_SHAPES     16
+
+typedef struct {
+    int m, n, k;
+} shape;
+
+/* What a model computes in a window of 30 s. */
+typedef struct {
+    int frames, width, head;
+    shape products[MAX_SHAPES];
+    int n_products;
+    int tokens; /* whose queries attend to all frames at once; 0: a decoder's steps, by beams */
+    bool steps;
+} model_shapes;
 
 typedef struct {
     oto_pool *pool;
     oto_arena *a;
     oto_bench *b;
-    int width, n_vocab; /* of the model */
+    model_shapes s;
 } roofline;
 
 typedef struct {
@@ -102,17 +115,12 @@ static int time_product(roofline *r, const element *t, int m, int n, int k, oto_
 
 static int time_products(roofline *r, const element *t, oto_err *e)
 {
-    const int w = r->width;
-    /* Of an encoder's layer over a window; of a decoder's over the beams of all windows; its
-     * projection of these, and of one window's. */
-    const int shapes[][3] = {{FRAMES, 3 * w, w}, {FRAMES, w, w}, {FRAMES, 4 * w, w},
-                             {FRAMES, w, 4 * w}, {30, 3 * w, w}, {30, w, w},
-                             {30, 4 * w, w},     {30, w, 4 * w}, {30, r->n_vocab, w},
-                             {5, r->n_vocab, w}};
     int rc = 0;
 
-    for (size_t i = 0; i < OTO_COUNT(shapes) && rc == 0; i++)
-        rc = time_product(r, t, shapes[i][0], shapes[i][1], shapes[i][2], e);
+    for (int i = 0; i < r->s.n_products && rc == 0; i++) {
+        const shape *p = &r->s.products[i];
+        rc = time_product(r, t, p->m, p->n, p->k, e);
+    }
     return rc;
 }
 
@@ -120,7 +128,8 @@ static int time_products(roofline *r, const element *t, oto_err *e)
 
 typedef struct {
     oto_dtype type;
-    int n_heads, n_lanes;
+    int n_heads, d, m, t, n_lanes;
+    float scale;
     float *qkv, *out;
     char *kv; /* of all windows */
     size_t window_bytes;
@@ -130,12 +139,12 @@ typedef struct {
 static void call_full(roofline *r, void *arg)
 {
     attention *t = arg;
-    const size_t width = (size_t)t->n_heads * HEAD;
+    const size_t width = (size_t)t->n_heads * (size_t)t->d;
 
     if (t->type == OTO_I8) {
-        oto_kv8_pack(r->pool, t->qkv + width, t->qkv + 2 * width, 3 * width, FRAMES, FRAMES,
-                     t->n_heads, HEAD, t->kv);
-        oto_kv8_attend(r->pool, t->kv, FRAMES, t->n_heads, HEAD, t->qkv, 3 * width, FRAMES, 0.125f,
+        oto_kv8_pack(r->pool, t->qkv + width, t->qkv + 2 * width, 3 * width, t->t, t->t, t->n_heads,
+                     t->d, t->kv);
+        oto_kv8_attend(r->pool, t->kv, t->t, t->n_heads, t->d, t->qkv, 3 * width, t->m, t->scale,
                        t->out, width);
     } else {
         oto_attention_run(r->pool, &(oto_attention){.q = t->qkv,
@@ -143,12 +152,12 @@ static void call_full(roofline *r, void *arg)
                                                     .v = t->qkv + 2 * width,
                                                     .ldq = 3 * width,
                                                     .ldkv = 3 * width,
-                                                    .m = FRAMES,
-                                                    .t = FRAMES,
+                                                    .m = t->m,
+                                                    .t = t->t,
                                                     .n_heads = t->n_heads,
-                                                    .d = HEAD,
+                                                    .d = t->d,
                                                     .type = t->type,
-                                                    .scale = 0.125f,
+                                                    .scale = t->scale,
                                                     .out = t->out,
                                                     .ldo = width});
     }
@@ -157,63 +166,71 @@ static void call_full(roofline *r, void *arg)
 static void call_step(roofline *r, void *arg)
 {
     attention *t = arg;
-    const size_t width = (size_t)t->n_heads * HEAD;
+    const size_t width = (size_t)t->n_heads * (size_t)t->d;
 
-    oto_attention_step(r->pool, t->qkv, width, t->n_lanes, t->lane, 0, t->n_heads, 0.125f, t->out,
+    oto_attention_step(r->pool, t->qkv, width, t->n_lanes, t->lane, 0, t->n_heads, t->scale, t->out,
                        width);
 }
 
 /* Keys and values of every window, all the same. */
 static void set_windows(roofline *r, attention *t)
 {
-    const size_t width = (size_t)t->n_heads * HEAD, head = (size_t)FRAMES * HEAD;
-    const size_t elem = t->type == OTO_BF16 ? 2 : 4;
+    const size_t width = (size_t)t->n_heads * (size_t)t->d;
+    const size_t head = (size_t)t->t * (size_t)t->d, elem = t->type == OTO_BF16 ? 2 : 4;
 
     for (int w = 0; w < WINDOWS; w++) {
         char *at = t->kv + t->window_bytes * (size_t)w;
-        oto_kv kv = {.type = t->type, .k = at, .head_stride = oto_kv8_bytes(FRAMES, HEAD)};
+        oto_kv kv = {.type = t->type, .k = at, .head_stride = oto_kv8_bytes(t->t, t->d)};
 
         if (t->type == OTO_I8) {
-            oto_kv8_pack(r->pool, t->qkv + width, t->qkv + 2 * width, 3 * width, FRAMES, FRAMES,
-                         t->n_heads, HEAD, at);
+            oto_kv8_pack(r->pool, t->qkv + width, t->qkv + 2 * width, 3 * width, t->t, t->t,
+                         t->n_heads, t->d, at);
         } else {
             char *v = at + head * elem * (size_t)t->n_heads;
             kv = (oto_kv){.type = t->type, .k = at, .v = v, .head_stride = head};
-            oto_kv_store(t->type, t->qkv + width, 3 * width, FRAMES, t->n_heads, at, head, 0);
-            oto_kv_store(t->type, t->qkv + 2 * width, 3 * width, FRAMES, t->n_heads, v, head, 0);
+            oto_kv_store(t->type, t->qkv + width, 3 * width, t->t, t->n_heads, at, head, 0);
+            oto_kv_store(t->type, t->qkv + 2 * width, 3 * width, t->t, t->n_heads, v, head, 0);
         }
         for (int i = 0; i < BEAMS; i++)
-            t->lane[w * BEAMS + i] = (oto_attn_lane){.kv = kv, .n_keys = FRAMES};
+            t->lane[w * BEAMS + i] = (oto_attn_lane){.kv = kv, .n_keys = t->t};
     }
 }
 
-/* An encoder's, over a window; and a step of a decoder's over all windows. */
+/* An encoder's, over a window; that of a decoder which has all tokens at once, or a step of one
+ * that has not, over all windows. */
 static int time_attention(roofline *r, const element *type, oto_err *e)
 {
-    attention t = {.type = type->type, .n_heads = r->width / HEAD, .n_lanes = WINDOWS * BEAMS};
-    const size_t n = (size_t)FRAMES * (size_t)t.n_heads * HEAD;
-    const double ops = 4.0 * FRAMES * HEAD * t.n_heads;
+    const model_shapes *s = &r->s;
+    attention t = {.type = type->type,
+                   .n_heads = s->width / s->head,
+                   .d = s->head,
+                   .m = s->frames,
+                   .t = s->frames,
+                   .scale = 1 / sqrtf((float)s->head),
+                   .n_lanes = WINDOWS * BEAMS};
+    const size_t n = (size_t)s->frames * (size_t)s->width;
+    const double ops = 4.0 * s->frames * s->width; /* a query's */
+    oto_bench_kernel k = {
+        .what = "attention", .type = type->name, .m = s->frames, .n = s->frames, .k = s->width};
     int rc;
 
-    t.window_bytes = type->type == OTO_I8 ? oto_kv8_bytes(FRAMES, HEAD) * (size_t)t.n_heads
+    t.window_bytes = type->type == OTO_I8 ? oto_kv8_bytes(t.t, t.d) * (size_t)t.n_heads
                                           : 2 * n * (type->type == OTO_BF16 ? 2 : 4);
     oto_arena_reset(r->a);
     if ((rc = floats(r, 3 * n, 3, &t.qkv, e)) != 0 || (rc = floats(r, n, 0, &t.out, e)) != 0 ||
         (rc = oto_arena_get(r->a, WINDOWS, t.window_bytes, &t.kv, e)) != 0)
         return rc;
-    time_kernel(
-        r, call_full, &t,
-        (oto_bench_kernel){
-            .what = "attention", .type = type->name, .m = FRAMES, .n = FRAMES, .k = r->width},
-        ops * FRAMES, 0);
-    set_windows(r, &t);
-    time_kernel(r, call_step, &t,
-                (oto_bench_kernel){.what = "step", /* of cross-attention */
-                                   .type = type->name,
-                                   .m = t.n_lanes,
-                                   .n = FRAMES,
-                                   .k = r->width},
-                ops * t.n_lanes, (double)t.window_bytes * WINDOWS);
+    time_kernel(r, call_full, &t, k, ops * t.m, 0);
+    if (s->tokens > 0) {
+        k.m = t.m = s->tokens;
+        time_kernel(r, call_full, &t, k, ops * t.m, 0);
+    }
+    if (s->steps) {
+        set_windows(r, &t);
+        k.what = "step"; /* of cross-attention */
+        k.m = t.n_lanes;
+        time_kernel(r, call_step, &t, k, ops * t.n_lanes, (double)t.window_bytes * WINDOWS);
+    }
     return 0;
 }
 
@@ -236,17 +253,80 @@ static int time_element(roofline *r, const element *t, oto_err *e)
     return rc;
 }
 
+/* ---- models ---- */
+
+static void add(model_shapes *s, int m, int n, int k)
+{
+    s->products[s->n_products++] = (shape){m, n, k};
+}
+
+/* An encoder's layer over m rows. */
+static void add_layer(model_shapes *s, int m)
+{
+    const int w = s->width;
+
+    add(s, m, 3 * w, w);
+    add(s, m, w, w);
+    add(s, m, 4 * w, w);
+    add(s, m, w, 4 * w);
+}
+
+/* A decoder's layer over the beams of all windows; its projection of these, and of one window's. */
+static void whisper_shapes(model_shapes *s, int n_vocab)
+{
+    s->frames = 1500;
+    s->steps = true;
+    add_layer(s, s->frames);
+    add_layer(s, WINDOWS * BEAMS);
+    add(s, WINDOWS * BEAMS, n_vocab, s->width);
+    add(s, BEAMS, n_vocab, s->width);
+}
+
+/* Rows of 60 ms; 4.5 tokens a second, all at once: their layers, keys and values of all rows, and
+ * the projection, some at a time (models/paraformer). */
+static void paraformer_shapes(model_shapes *s, int n_vocab)
+{
+    const int w = s->width;
+
+    s->frames = 500;
+    s->tokens = 135;
+    add_layer(s, s->frames);
+    add(s, s->tokens, 4 * w, w);
+    add(s, s->tokens, w, 4 * w);
+    add(s, s->tokens, w, w);
+    add(s, s->frames, 2 * w, w);
+    add(s, 64, n_vocab, w);
+}
+
+/* Four rows that ask stand in front. */
+static void sensevoice_shapes(model_shapes *s, int n_vocab)
+{
+    s->frames = 504;
+    add_layer(s, s->frames);
+    add(s, 64, n_vocab, s->width);
+}
+
+static void shapes_of(const oto_model *asr, model_shapes *s)
+{
+    oto_model_info info = {.family = "whisper", .width = 512, .n_heads = 8, .n_vocab = 51865};
+
+    if (asr != NULL)
+        oto_model_info_get(asr, &info);
+    *s = (model_shapes){.width = info.width, .head = info.width / info.n_heads};
+    if (strcmp(info.family, "paraformer") == 0)
+        paraformer_shapes(s, info.n_vocab);
+    else if (strcmp(info.family, "sensevoice") == 0)
+        sensevoice_shapes(s, info.n_vocab);
+    else
+        whisper_shapes(s, info.n_vocab);
+}
+
 int oto_bench_kernels(const oto_bench_options *o, oto_bench *b, oto_err *e)
 {
-    roofline r = {.b = b, .width = 512, .n_vocab = 51865};
+    roofline r = {.b = b};
     int rc;
 
-    if (o->asr != NULL) {
-        oto_model_info info;
-        oto_model_info_get(o->asr, &info);
-        r.width = info.width;
-        r.n_vocab = info.n_vocab;
-    }
+    shapes_of(o->asr, &r.s);
     if ((rc = oto_pool_new(b->threads, OTO_POOL_SCRATCH_BYTES, &r.pool, e)) == 0)
         rc = oto_arena_new("bench", ARENA_BYTES, &r.a, e);
     for (size_t i = 0; i < OTO_COUNT(elements) && rc == 0; i++)
