@@ -304,8 +304,8 @@ class Shaper:
         parts = [inside(x) for x in xs]
         p.cif_output.weight.copy_(p.cif_output.weight @ self.within(parts))
         z = p.cif_output(torch.cat(parts))[:, 0]
-        p.cif_output.weight *= 7 / z.std()
-        z *= 7 / z.std()
+        p.cif_output.weight *= 4 / z.std()
+        z *= 4 / z.std()
         low, high = -100.0, 100.0
         for _ in range(60):
             bias = (low + high) / 2
