@@ -478,6 +478,7 @@ static float score_row(const oto_weigh *w)
 INLINE __m256i exp_units(__m256 x, __m256 unit)
 {
     x = _mm256_max_ps(x, _mm256_set1_ps(-100)); /* nothing, and within a float's exponent */
+    x = _mm256_min_ps(x, _mm256_setzero_ps());  /* rounding: never above unit */
     const __m256 n = _mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
     const __m256 r = _mm256_sub_ps(x, n);
     __m256 y = _mm256_set1_ps(0.00958281f);

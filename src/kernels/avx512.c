@@ -474,7 +474,8 @@ BF16 static float exp_row_bf16(const float *s, int n, int n_pad, void *a)
 /* unit * 2^x for x ≤ 0, to the nearest integer; relative error 3e-6 before that. */
 INLINE __m512i exp_units(__m512 x, __m512 unit)
 {
-    const __m512 r = _mm512_reduce_ps(x, 8); /* x - round(x) */
+    x = _mm512_min_ps(x, _mm512_setzero_ps()); /* rounding: never above unit */
+    const __m512 r = _mm512_reduce_ps(x, 8);   /* x - round(x) */
     __m512 y = _mm512_set1_ps(0.00958281f);
     y = _mm512_fmadd_ps(y, r, _mm512_set1_ps(0.05590634f));
     y = _mm512_fmadd_ps(y, r, _mm512_set1_ps(0.24024099f));

@@ -363,6 +363,7 @@ static float score_row(const oto_weigh *w)
 INLINE uint32x4_t exp_units(float32x4_t x, float32x4_t unit)
 {
     x = vmaxq_f32(x, vdupq_n_f32(-100)); /* nothing, and within a float's exponent */
+    x = vminq_f32(x, vdupq_n_f32(0));    /* rounding: never above unit */
     const float32x4_t n = vrndnq_f32(x), r = vsubq_f32(x, n);
     float32x4_t y = vdupq_n_f32(0.00958281f);
 

@@ -224,7 +224,7 @@ static float exp_row_bf16(const float *s, int n, int n_pad, void *a)
 /* unit * 2^x for x ≤ 0, to the nearest integer; relative error 3e-6 before that. */
 static int exp_units(float x, float unit)
 {
-    x = fmaxf(x, -100); /* nothing, and within a float's exponent */
+    x = fminf(fmaxf(x, -100), 0); /* nothing, and within a float's exponent; never above unit */
     const float n = rintf(x), r = x - n;
     float y = 0.00958281f;
     y = oto_fma(y, r, 0.05590634f);
