@@ -133,7 +133,7 @@ static int put_keys(packer *p)
     int rc;
 
     oto_weights_f32(p->src, "pf.predictor.tail_threshold", &tail);
-    if (!(tail >= 0 && tail < 1))
+    if (!(tail >= 0 && tail <= 0.999))
         return oto_fail(p->e, OTO_E_INPUT, "%s: pf.predictor.tail_threshold is %g",
                         oto_weights_path(p->src), tail);
     if ((rc = oto_gguf_put_int(p->dst, "paraformer.heads", p->m.heads, p->e)) != 0 ||
@@ -184,7 +184,7 @@ static int get_keys(const oto_weights *w, paraformer *m, oto_err *e)
         (rc = oto_get_int(w, "paraformer.vocabulary", 4, 1 << 20, &vocab, e)) != 0)
         return rc;
     if ((heads != 4 && heads != 8) || !oto_weights_f32(w, "paraformer.tail", &tail) ||
-        !(tail >= 0 && tail < 1))
+        !(tail >= 0 && tail <= 0.999))
         return oto_fail(e, OTO_E_INPUT, "%s: paraformer.heads or paraformer.tail is not lawful",
                         oto_weights_path(w));
     m->heads = (int)heads;

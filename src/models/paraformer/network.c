@@ -150,7 +150,8 @@ static int integrate(const float *h, const float *alpha, int n, float *out, int 
         }
         before = sum;
     }
-    return whole >= 0 ? OTO_MIN(tokens, (int)floorf(whole)) : 0; /* not a number: nothing */
+    /* Not a number: nothing. Weights of 1 whose sum is rounded up give no more tokens than rows. */
+    return whole >= 0 ? OTO_MIN(OTO_MIN(tokens, n), (int)floorf(whole)) : 0;
 }
 
 static void weigh(pf_network *s, const float *h, int n, float *alpha)
