@@ -93,11 +93,13 @@ int oto_request_write(const oto_request *r, oto_arena *a, const char **out, oto_
     return *out != NULL ? 0 : oto_fail(e, OTO_E_LIMIT, "options: out of memory");
 }
 
-static const char *text_of(const json_t *j, const char *key, oto_arena *a)
+/* NULL where there is none. False: no memory. */
+static bool text_of(const json_t *j, const char *key, oto_arena *a, const char **out)
 {
     const char *text = json_string_value(json_object_get(j, key));
 
-    return text != NULL ? oto_arena_strdup(a, text, strlen(text)) : NULL;
+    *out = text != NULL ? oto_arena_strdup(a, text, strlen(text)) : NULL;
+    return text == NULL || *out != NULL;
 }
 
 int oto_request_read(const char *text, oto_arena *a, oto_request *out, oto_err *e)
@@ -129,10 +131,11 @@ int oto_request_read(const char *text, oto_arena *a, oto_request *out, oto_err *
     out->temperature = json_is_number(t) ? (float)json_number_value(t) : -1;
     out->max_end_silence_ms = (int)json_integer_value(json_object_get(j, "max_end_silence_ms"));
     out->speech_noise_thres = (float)json_number_value(json_object_get(j, "speech_noise_thres"));
-    out->prompt = text_of(j, "prompt", a);
-    out->hotwords = text_of(j, "hotwords", a);
-    out->model = text_of(j, "model", a);
-    rc = oto_request_check(out, e);
+    if (text_of(j, "prompt", a, &out->prompt) && text_of(j, "hotwords", a, &out->hotwords) &&
+        text_of(j, "model", a, &out->model))
+        rc = oto_request_check(out, e);
+    else
+        rc = oto_fail(e, OTO_E_LIMIT, "options: out of memory");
     json_decref(j);
     return rc;
 }

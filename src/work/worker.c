@@ -122,6 +122,13 @@ static int plan_lanes(oto_worker *w, oto_err *e)
     size_t engine, shared, lane_bytes;
 
     plan(&w->o, w->shelf.of[0].model, &(beside){w->vad, w->punc}, &engine, &shared, &lane_bytes);
+    if (w->punc != NULL) { /* for others, when the first does without */
+        oto_model_info first, punc;
+
+        oto_model_info_get(w->shelf.of[0].model, &first);
+        oto_model_info_get(w->punc, &punc);
+        shared += first.punctuates ? punc.bytes : 0;
+    }
     for (int i = 1; i < w->o.n_models; i++)
         engine = OTO_MAX(engine, w->o.models[i].bytes);
     engine += shared;
@@ -178,7 +185,6 @@ static int open_worker(oto_worker *w, oto_err *e)
     beside b = {NULL, NULL};
     int rc;
 
-    w->shelf.o = &w->o;
     if ((rc = oto_media_prepare(e)) != 0 || (rc = oto_store_open(w->o.store, &w->store, e)) != 0 ||
         (rc = clear_up(w, e)) != 0 || (rc = oto_shelf_map(&w->shelf, 0, e)) != 0)
         return rc;
@@ -349,14 +355,15 @@ static void refuse(oto_worker *w, lane *l, int code, const char *why, bool again
 /* Options that cannot be read are the lane's to complain of. */
 static int model_of(oto_worker *w, const lane *l, oto_err *e)
 {
+    const oto_mark mark = oto_arena_mark(l->job_arena); /* asked again while the job waits */
     oto_request r;
     int i = 0;
 
     if (oto_request_read(l->job.options, l->job_arena, &r, NULL) == 0)
         i = oto_shelf_find(&w->shelf, r.model);
     if (i < 0)
-        return oto_fail(e, OTO_E_NOT_FOUND, "this server no longer has the model '%.200s'",
-                        r.model);
+        i = oto_fail(e, OTO_E_NOT_FOUND, "this server no longer has the model '%.200s'", r.model);
+    oto_arena_rollback(l->job_arena, mark);
     return i;
 }
 
@@ -381,11 +388,18 @@ static placing place(oto_worker *w, lane *l)
     if ((rc = oto_shelf_map(&w->shelf, model, &e)) != 0) {
         oto_log(OTO_LOG_ERROR, "%s: %s", w->name, e.text); /* paths are not for clients */
         oto_fail(&e, rc, "the model '%.200s' cannot be opened", w->o.models[model].name);
-        refuse(w, l, rc, e.text, true);
+        refuse(w, l, OTO_E_UNAVAILABLE, e.text, true);
         return PLACED;
     }
     if (oto_shelf_engine(&w->shelf, model, &e) != 0) {
         oto_log(OTO_LOG_ERROR, "%s: %s", w->name, e.text);
+        if (w->o.n_models > 1) { /* the others go on */
+            put_away(w, model);
+            oto_fail(&e, OTO_E_UNAVAILABLE, "no memory for the model '%.200s'",
+                     w->o.models[model].name);
+            refuse(w, l, OTO_E_UNAVAILABLE, e.text, true);
+            return PLACED;
+        }
         give_back(w, l);
         return LOST;
     }
@@ -404,28 +418,6 @@ static lane *next_parked(oto_worker *w)
     return first;
 }
 
-static bool place_parked(oto_worker *w)
-{
-    placing done;
-    lane *l;
-
-    for (int i = 0; i < w->n_lanes; i++)
-        if (w->lanes[i].parked != 0 && atomic_load(&w->lanes[i].stop))
-            give_back(w, &w->lanes[i]);
-    while ((l = next_parked(w)) != NULL) {
-        const int64_t turn = l->parked;
-
-        l->parked = 0;
-        if ((done = place(w, l)) == LOST)
-            return false;
-        if (done == NO_ROOM) {
-            l->parked = turn;
-            break;
-        }
-    }
-    return true;
-}
-
 /* Another worker with nothing to do, which has room for any model. */
 static bool other_is_idle(const oto_worker *w, int *index)
 {
@@ -438,6 +430,32 @@ static bool other_is_idle(const oto_worker *w, int *index)
             return true;
     }
     return false;
+}
+
+static bool place_parked(oto_worker *w)
+{
+    placing done;
+    lane *l;
+    int other;
+
+    for (int i = 0; i < w->n_lanes; i++)
+        if (w->lanes[i].parked != 0 && atomic_load(&w->lanes[i].stop))
+            give_back(w, &w->lanes[i]);
+    while ((l = next_parked(w)) != NULL) {
+        const int64_t turn = l->parked;
+
+        l->parked = 0;
+        if ((done = place(w, l)) == LOST)
+            return false;
+        if (done == NO_ROOM && other_is_idle(w, &other)) {
+            give_back(w, l);
+            oto_board_ring(&w->board->workers[other]);
+        } else if (done == NO_ROOM) {
+            l->parked = turn;
+            break;
+        }
+    }
+    return true;
 }
 
 /* How long a recording may be that begins while others wait for a model, the first since `turn`; 0:
@@ -710,6 +728,7 @@ int oto_worker_run(const oto_worker_options *o, oto_board *b, int index)
     int signals, rc;
 
     w.o = *o;
+    w.shelf.o = &w.o;
     w.board = b;
     w.index = index;
     w.proc = &b->workers[index];
