@@ -41,6 +41,7 @@ typedef struct {
     oto_served_model models[OTO_MAX_MODELS]; /* the default first */
     int n_models;
     bool punctuate; /* one of them gives text without punctuation */
+    bool scripts;   /* OpenCC is there */
     char vad_path[PATH_BYTES], punc_path[PATH_BYTES];
     int n_workers; /* 0: not decided; then it stays */
     int n_keys, reclaimed, swept;
@@ -281,15 +282,17 @@ static int prepare_punctuation(serve *s, oto_compute compute, bool offline, oto_
                               sizeof p->punc_path, NULL, e);
 }
 
-/* A conversion that cannot be opened is told at the start, not with every job. */
-static int try_script(const oto_conf *c, oto_err *e)
+/* A conversion that cannot be opened is told at the start, not with every job; one that a request
+ * asks for, to the request. */
+static int try_script(serve *s, oto_err *e)
 {
-    const char *name = oto_conf_text(c, "script");
+    const char *name = oto_conf_text(&s->conf, "script");
     oto_script *script = NULL;
-    const int rc = name != NULL ? oto_script_open(name, &script, e) : 0;
+    const int rc = oto_script_open(name != NULL ? name : "s2t", &script, e);
 
     oto_script_close(script);
-    return rc;
+    s->found.scripts = rc == 0;
+    return name != NULL ? rc : 0;
 }
 
 /* One more model for requests, under `name`. */
@@ -352,7 +355,7 @@ static int prepare_models(serve *s, oto_err *e)
     const char *model = oto_conf_text(&s->conf, "model");
     prepared *p = &s->found;
     oto_compute compute;
-    int rc = try_script(&s->conf, e);
+    int rc = try_script(s, e);
 
     if (rc != 0)
         return rc;
@@ -521,6 +524,7 @@ static void server_options(serve *s, oto_server_options *o)
     o->aliases = oto_conf_text(c, "aliases");
     o->itn = oto_conf_flag(c, "itn");
     o->script = oto_conf_text(c, "script");
+    o->scripts = s->found.scripts;
     o->tls_cert = oto_conf_text(c, "tls-cert");
     o->tls_key = oto_conf_text(c, "tls-key");
     o->cors = oto_conf_text(c, "cors");

@@ -74,6 +74,8 @@ static bool take_script(oto_exchange *x, oto_request *r, oto_problem *p)
     if (strcmp(v, "none") != 0 && !oto_script_knows(v))
         return problem(p, 400, "invalid_value", "script",
                        "script: '%.80s' is not known (none, s2t, t2s, s2tw, ...)", v);
+    if (strcmp(v, "none") != 0 && !x->g->o->scripts)
+        return problem(p, 400, "unsupported", "script", "script: this server has no OpenCC");
     snprintf(r->script, sizeof r->script, "%s", strcmp(v, "none") == 0 ? "" : v);
     return true;
 }

@@ -19,6 +19,7 @@ typedef struct {
     const char *aliases;            /* "whisper-1,gpt-4o-transcribe": also the default */
     bool itn;                       /* unless a request says otherwise */
     const char *script;             /* the same; NULL: none */
+    bool scripts;                   /* requests may ask for one: OpenCC is there */
     const char *tls_cert, *tls_key; /* PEM files, or NULL */
     const char *cors;               /* allowed origin, "*", or NULL */
     int64_t max_upload_bytes;
