@@ -124,13 +124,29 @@ static int push(oto_punctuator *p, const oto_word *w)
     return rc;
 }
 
+/* Nothing but what the punctuation model takes for white space? */
+static bool is_blank(const char *text)
+{
+    const size_t n = strlen(text);
+
+    for (size_t i = 0; i < n;) {
+        uint32_t c;
+
+        i += oto_utf8_next(text + i, n - i, &c);
+        if (c > ' ' && c != 0x85 && c != 0xA0 && c != 0x1680 && !(c >= 0x2000 && c <= 0x200A) &&
+            c != 0x2028 && c != 0x2029 && c != 0x202F && c != 0x205F && c != 0x3000)
+            return false;
+    }
+    return true;
+}
+
 int oto_punctuator_push(oto_punctuator *p, const oto_segment *s)
 {
     const oto_word whole = {s->start_ms, s->end_ms, s->text, 1};
     oto_segment *kept = &p->segments[p->n_segments % SEGMENTS];
     int rc;
 
-    if (s->text[strspn(s->text, " ")] == '\0')
+    if (is_blank(s->text))
         return 0;
     *kept = *s;
     kept->text = "";
