@@ -86,13 +86,12 @@ static bool is_chinese(const char *language)
 
 const oto_segment *oto_finish_segment(oto_finish *f, const oto_segment *s, const char *language)
 {
-    const char *known = s->language[0] != '\0' ? s->language : language;
-    const bool chinese = is_chinese(known), han = has_han(s->text);
+    const bool chinese = is_chinese(language), han = has_han(s->text);
     const char *text = s->text, *next;
 
     oto_arena_reset(f->arena);
     /* What a Chinese model writes in letters is English. */
-    if (f->numbers && (chinese || strcmp(known, "en") == 0) &&
+    if (f->numbers && (chinese || strcmp(language, "en") == 0) &&
         oto_itn_apply(f->itn[chinese && han ? ZH : EN], text, f->arena, &next, NULL) == 0)
         text = next;
     if (f->script != NULL && chinese && han &&

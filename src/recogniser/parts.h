@@ -146,8 +146,7 @@ void oto_finish_free(oto_finish *f); /* NULL allowed */
 /* For the job that begins: numbers as they are written? A conversion of script, or "". Fails as
  * oto_script_open. What is open already is used again. */
 int oto_finish_start(oto_finish *f, bool itn, const char *script, oto_err *e) OTO_CHECK;
-/* The segment as it goes out, good until the next one; `language` is the recording's, for a segment
- * that does not say its own. */
+/* The segment as it goes out, good until the next one. language: of its text. */
 const oto_segment *oto_finish_segment(oto_finish *f, const oto_segment *s, const char *language);
 
 #endif

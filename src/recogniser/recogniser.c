@@ -379,15 +379,23 @@ static int on_done(void *arg, int64_t done_ms)
     return progress(arg, done_ms, NULL);
 }
 
+/* A translation is English, whatever its segments were spoken in. */
+static const char *written_in(const job *j, const oto_segment *s)
+{
+    float probability;
+
+    if (j->o->asr.translate)
+        return "en";
+    return s->language[0] != '\0' ? s->language : oto_batch_language(j->batch, &probability);
+}
+
 static int give_out(void *arg, const oto_segment *s)
 {
     job *j = arg;
-    float probability;
 
     j->out->n_segments++;
     if (j->finish != NULL)
-        s = oto_finish_segment(
-            j->finish, s, j->o->asr.translate ? "en" : oto_batch_language(j->batch, &probability));
+        s = oto_finish_segment(j->finish, s, written_in(j, s));
     return j->o->on_segment != NULL ? j->o->on_segment(j->o->arg, s) : 0;
 }
 
