@@ -35,7 +35,7 @@ int oto_map_fd(int fd, const char *name, oto_map *out, oto_err *e)
 
 int oto_map_open(const char *path, oto_map *out, oto_err *e)
 {
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe is not waited for */
     if (fd < 0) {
         return oto_fail_errno(e, "%s", path);
     }

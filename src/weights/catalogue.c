@@ -393,7 +393,9 @@ static int check_form(const struct pull *p, const struct published *f, oto_err *
     if (rc) {
         const bool named = strncmp(why.text, path, strlen(path)) == 0;
         const size_t n = named ? OTO_MIN(strlen(path) + 2, strlen(why.text)) : 0;
-        unlink(path);
+        if (rc == OTO_E_INPUT || rc == OTO_E_UNSUPPORTED) { /* else it is this machine's fault */
+            unlink(path);
+        }
         return oto_fail(e, rc, "%s: what came is not kept: %s", f->name, why.text + n);
     }
     return 0;
