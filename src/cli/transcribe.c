@@ -92,6 +92,7 @@ static int read_hotwords(const char *path, char **out, oto_err *e)
 {
     FILE *f = fopen(path, "r");
     char line[1024], *text;
+    bool first = true;
     size_t n = 0;
     int rc = 0;
 
@@ -101,7 +102,11 @@ static int read_hotwords(const char *path, char **out, oto_err *e)
     if (text == NULL)
         rc = oto_fail(e, OTO_E_LIMIT, "out of memory");
     while (rc == 0 && fgets(line, sizeof line, f) != NULL) {
-        char *p = line + strspn(line, " \t\r\n\xef\xbb\xbf");
+        const bool marked = first && strncmp(line, "\xef\xbb\xbf", 3) == 0; /* byte order mark */
+        char *p = line + (marked ? 3 : 0);
+
+        first = false;
+        p += strspn(p, " \t\r\n");
         size_t len = strlen(p);
 
         while (len > 0 && strchr(" \t\r\n", p[len - 1]) != NULL)

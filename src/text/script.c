@@ -8,6 +8,8 @@
 
 #include <dlfcn.h>
 #include <stdlib.h>
+#include <sched.h>
+#include <stdatomic.h>
 #include <string.h>
 
 #include <utf8proc.h>
@@ -54,6 +56,8 @@ static int find(oto_script *s, const char *function, void *out, oto_err *e)
     return 0;
 }
 
+static atomic_flag opening = ATOMIC_FLAG_INIT;
+
 static int load(oto_script *s, oto_err *e)
 {
     opencc_t (*open)(const char *) = NULL;
@@ -71,7 +75,11 @@ static int load(oto_script *s, oto_err *e)
         (rc = find(s, "opencc_close", &s->close, e)) != 0)
         return rc;
     snprintf(config, sizeof config, "%s.json", s->name);
+    /* Of a failure OpenCC keeps the reason in a variable of all threads. */
+    while (atomic_flag_test_and_set(&opening))
+        sched_yield();
     s->converter = open(config);
+    atomic_flag_clear(&opening);
     if (s->converter == (opencc_t)-1)
         return oto_fail(e, OTO_E_UNAVAILABLE,
                         "script %s: OpenCC's %s cannot be opened (package libopencc-data)", s->name,
