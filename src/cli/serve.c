@@ -288,11 +288,11 @@ static int try_script(serve *s, oto_err *e)
 {
     const char *name = oto_conf_text(&s->conf, "script");
     oto_script *script = NULL;
-    const int rc = oto_script_open(name != NULL ? name : "s2t", &script, e);
+    const int rc = name != NULL ? oto_script_open(name, &script, e) : 0;
 
     oto_script_close(script);
-    s->found.scripts = rc == 0;
-    return name != NULL ? rc : 0;
+    s->found.scripts = name != NULL || oto_script_there();
+    return rc;
 }
 
 /* One more model for requests, under `name`. */

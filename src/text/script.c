@@ -87,6 +87,15 @@ static int load(oto_script *s, oto_err *e)
     return 0;
 }
 
+bool oto_script_there(void)
+{
+    void *library = dlopen(LIBRARY, RTLD_LAZY | RTLD_LOCAL);
+
+    if (library != NULL)
+        dlclose(library);
+    return library != NULL;
+}
+
 int oto_script_open(const char *name, oto_script **out, oto_err *e)
 {
     const char *known = find_name(name);

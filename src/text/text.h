@@ -94,6 +94,8 @@ typedef struct oto_script oto_script;
 /* Names of all conversions, NULL-terminated: "s2t", "t2s", "s2tw", … as OpenCC names them. */
 const char *const *oto_script_names(void);
 bool oto_script_knows(const char *name);
+/* Is OpenCC there at all? Its dictionaries are not opened. */
+bool oto_script_there(void);
 /* Loads OpenCC and the conversion's dictionaries; nothing is read later. Fails: USAGE (unknown
  * name), UNAVAILABLE (library or dictionaries are not installed). */
 int oto_script_open(const char *name, oto_script **out, oto_err *e) OTO_CHECK;
