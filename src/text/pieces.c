@@ -58,15 +58,12 @@ typedef struct {
     oto_str text; /* of the newest word */
 } writer;
 
-static int begin(writer *w, const oto_timed_piece *p, int n, oto_arena *a, oto_err *e)
+static int begin(writer *w, int n, oto_arena *a, oto_err *e)
 {
-    size_t bytes = 0;
     int rc;
 
     w->a = a;
     w->n = 0;
-    for (int i = 0; i < n; i++)
-        bytes += p[i].text.n + 2;
     if ((rc = oto_arena_get(a, (size_t)n, sizeof *w->words, &w->words, e)) != 0)
         return rc;
     memset(w->words, 0, (size_t)n * sizeof *w->words);
@@ -138,7 +135,7 @@ int oto_pieces_join(const oto_timed_piece *p, int n, oto_arena *a, oto_word **wo
     bool open = false,
          spaced = true; /* of the newest word: goes on; a word of letters may follow */
     writer w;
-    int rc = begin(&w, p, n, a, e);
+    int rc = begin(&w, n, a, e);
 
     for (int i = 0; i < n && rc == 0; i++) {
         const kind k = kind_of(p[i].text);
@@ -183,7 +180,7 @@ int oto_pieces_join_sp(const oto_timed_piece *p, int n, oto_arena *a, oto_word *
 {
     bool space = false, letters = false; /* before the next piece; the newest word is of letters */
     writer w;
-    int rc = begin(&w, p, n, a, e);
+    int rc = begin(&w, n, a, e);
 
     for (int i = 0; i < n && rc == 0; i++) {
         oto_slice s = p[i].text;
