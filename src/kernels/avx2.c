@@ -244,54 +244,44 @@ INLINE __m256i quantise32(const __m256 v[4], __m256 by)
     return _mm256_max_epi8(_mm256_permutevar8x32_epi32(bytes, order), _mm256_set1_epi8(-127));
 }
 
-/* A row as bytes, up to a whole four; returns its scale. */
-INLINE float quantise_row(const float *x, int k, void *a)
+/* A row as bytes, or as these widened to 16 bits, up to a whole four; returns its scale. */
+INLINE float quantise(const bool wide, const float *x, int k, void *a)
 {
-    int8_t *out = a;
     const float most = abs_max(x, k);
     const __m256 by = _mm256_set1_ps(most > 1e-30f ? 127 / most : 0);
-    __m256 v[4];
-    int i = 0;
+    const size_t size = wide ? 2 : 1;
+    char *out = a;
 
-    for (; i + 32 <= k; i += 32) {
-        UNROLL for (int j = 0; j < 4; j++) v[j] = _mm256_loadu_ps(x + i + 8 * j);
-        _mm256_storeu_si256((__m256i *)(out + i), quantise32(v, by));
-    }
-    if (i < k) {
-        int8_t last[32];
+    for (int i = 0; i < k; i += 32, out += 32 * size) {
+        const int left = (k + 3) / 4 * 4 - i;
+        __m256 v[4];
+        __m256i q[2];
 
         UNROLL for (int j = 0; j < 4; j++) v[j] = load(x + i + 8 * j, k - i - 8 * j);
-        _mm256_storeu_si256((__m256i *)last, quantise32(v, by));
-        memcpy(out + i, last, (size_t)((k + 3) / 4 * 4 - i));
+        q[0] = quantise32(v, by);
+        if (wide) {
+            q[1] = _mm256_cvtepi8_epi16(_mm256_extracti128_si256(q[0], 1));
+            q[0] = _mm256_cvtepi8_epi16(_mm256_castsi256_si128(q[0]));
+        }
+        if (left < 32) {
+            memcpy(out, q, (size_t)left * size);
+            break;
+        }
+        _mm256_storeu_si256((__m256i *)(void *)out, q[0]);
+        if (wide)
+            _mm256_storeu_si256((__m256i *)(void *)out + 1, q[1]);
     }
     return most > 1e-30f ? most / 127 : 0;
 }
 
-/* The same bytes, widened. */
+static float quantise_row(const float *x, int k, void *a)
+{
+    return quantise(false, x, k, a);
+}
+
 static float prepare_i8(const float *x, int k, void *a)
 {
-    int16_t *out = a;
-    const float most = abs_max(x, k);
-    const __m256 by = _mm256_set1_ps(most > 1e-30f ? 127 / most : 0);
-    __m256 v[4];
-    int i = 0;
-
-    for (; i < k; i += 32) {
-        __m256i bytes, words[2];
-        const int left = (k + 3) / 4 * 4 - i;
-
-        UNROLL for (int j = 0; j < 4; j++) v[j] = load(x + i + 8 * j, k - i - 8 * j);
-        bytes = quantise32(v, by);
-        words[0] = _mm256_cvtepi8_epi16(_mm256_castsi256_si128(bytes));
-        words[1] = _mm256_cvtepi8_epi16(_mm256_extracti128_si256(bytes, 1));
-        if (left >= 32) {
-            _mm256_storeu_si256((__m256i *)(out + i), words[0]);
-            _mm256_storeu_si256((__m256i *)(out + i + 16), words[1]);
-        } else {
-            memcpy(out + i, words, (size_t)left * sizeof *out);
-        }
-    }
-    return most > 1e-30f ? most / 127 : 0;
+    return quantise(true, x, k, a);
 }
 
 /* ---- functions of one vector ---- */
