@@ -67,6 +67,11 @@ struct oto_model {
     oto_model_info info;
 };
 
+/* The object that `open` makes: `bytes` of zeros in an arena of its own, of at most `cap`. *impl is
+ * set with *a; freeing the arena frees both. */
+int oto_impl_new(const oto_weights *w, const char *what, size_t cap, size_t bytes, oto_arena **a,
+                 void *impl, oto_err *e) OTO_CHECK;
+
 /* ---- packed matrices (packed.c) ---- */
 
 /* Puts a matrix of n rows of k values under `name` in the layout of kernels.h: NAME (the panels,

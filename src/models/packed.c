@@ -193,3 +193,20 @@ int oto_get_int(const oto_weights *w, const char *key, int64_t lo, int64_t hi, i
     *out = v;
     return 0;
 }
+
+int oto_impl_new(const oto_weights *w, const char *what, size_t cap, size_t bytes, oto_arena **a,
+                 void *impl, oto_err *e)
+{
+    const int rc = oto_arena_new(what, cap, a, e);
+    void *m;
+
+    if (rc != 0)
+        return rc;
+    m = oto_arena_calloc(*a, 1, bytes);
+    if (m == NULL) {
+        oto_arena_free(*a);
+        return oto_fail(e, OTO_E_LIMIT, "%s: out of memory", oto_weights_path(w));
+    }
+    memcpy(impl, &m, sizeof m);
+    return 0;
+}

@@ -313,15 +313,10 @@ int oto_ct_open(const oto_weights *w, oto_compute compute, void **impl, oto_mode
 {
     oto_arena *a;
     ct_punc *m;
-    int rc = oto_arena_new("punctuation model", (size_t)1 << 20, &a, e);
+    int rc = oto_impl_new(w, "punctuation model", (size_t)1 << 20, sizeof *m, &a, &m, e);
 
     if (rc != 0)
         return rc;
-    m = oto_arena_calloc(a, 1, sizeof *m);
-    if (m == NULL) {
-        oto_arena_free(a);
-        return oto_fail(e, OTO_E_LIMIT, "%s: out of memory", oto_weights_path(w));
-    }
     m->a = a;
     rc = get_keys(w, m, e);
     m->sanm = dims_of(m, compute);

@@ -249,15 +249,10 @@ int oto_pf_open(const oto_weights *w, oto_compute compute, void **impl, oto_mode
 {
     oto_arena *a;
     paraformer *m;
-    int rc = oto_arena_new("paraformer model", (size_t)32 << 20, &a, e);
+    int rc = oto_impl_new(w, "paraformer model", (size_t)32 << 20, sizeof *m, &a, &m, e);
 
     if (rc != 0)
         return rc;
-    m = oto_arena_calloc(a, 1, sizeof *m);
-    if (m == NULL) {
-        oto_arena_free(a);
-        return oto_fail(e, OTO_E_LIMIT, "%s: out of memory", oto_weights_path(w));
-    }
     m->a = a;
     rc = get_keys(w, m, e);
     m->sanm = (oto_sanm_dims){.in = PF_IN,

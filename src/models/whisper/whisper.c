@@ -230,14 +230,9 @@ static int whisper_open(const oto_weights *w, oto_compute compute, void **impl,
 {
     oto_arena *a;
     oto_whisper *m;
-    int rc = oto_arena_new("whisper model", MODEL_ARENA_BYTES, &a, e);
+    int rc = oto_impl_new(w, "whisper model", MODEL_ARENA_BYTES, sizeof *m, &a, &m, e);
     if (rc != 0)
         return rc;
-    m = oto_arena_calloc(a, 1, sizeof *m);
-    if (m == NULL) {
-        oto_arena_free(a);
-        return oto_fail(e, OTO_E_LIMIT, "%s: out of memory", oto_weights_path(w));
-    }
     m->a = a;
     m->dims.compute = compute;
     m->kv_type = compute == OTO_COMPUTE_F32 ? OTO_F32 : OTO_BF16;
