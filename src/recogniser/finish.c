@@ -71,8 +71,8 @@ static bool has_han(const char *text)
     const size_t n = strlen(text);
     uint32_t cp;
 
-    for (size_t i = 0; i < n; i += oto_utf8_next(text + i, n - i, &cp)) {
-        oto_utf8_next(text + i, n - i, &cp);
+    for (size_t i = 0; i < n;) {
+        i += oto_utf8_next(text + i, n - i, &cp);
         if (cp >= 0x3400 && cp <= 0x9FFF)
             return true;
     }

@@ -133,8 +133,7 @@ static bool is_blank(const char *text)
         uint32_t c;
 
         i += oto_utf8_next(text + i, n - i, &c);
-        if (c > ' ' && c != 0x85 && c != 0xA0 && c != 0x1680 && !(c >= 0x2000 && c <= 0x200A) &&
-            c != 0x2028 && c != 0x2029 && c != 0x202F && c != 0x205F && c != 0x3000)
+        if (!oto_is_space(c))
             return false;
     }
     return true;

@@ -104,6 +104,9 @@ void oto_script_close(oto_script *s); /* NULL allowed */
 int oto_script_convert(const oto_script *s, const char *text, oto_arena *a, const char **out,
                        oto_err *e) OTO_CHECK;
 
+/* White space as Python's str.split has it, and NUL. */
+bool oto_is_space(uint32_t cp);
+
 /* ---- output (write.c)
  * ------------------------------------------------------------------------------------ */
 

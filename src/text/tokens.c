@@ -157,13 +157,24 @@ int oto_tokens_unprintable(oto_slice piece, oto_arena *a, oto_slice *out, oto_er
 /* ---- cutting text into pieces
  * ------------------------------------------------------------------------- */
 
+/* Unicode's White_Space. */
+static bool is_white(uint32_t cp)
+{
+    return (cp >= 9 && cp <= 13) || cp == 0x20 || cp == 0x85 || cp == 0xa0 || cp == 0x1680 ||
+           (cp >= 0x2000 && cp <= 0x200a) || cp == 0x2028 || cp == 0x2029 || cp == 0x202f ||
+           cp == 0x205f || cp == 0x3000;
+}
+
+bool oto_is_space(uint32_t cp)
+{
+    return is_white(cp) || cp == 0 || (cp >= 28 && cp <= 31);
+}
+
 enum kind { SPACE, LETTER, NUMBER, OTHER };
 
 static enum kind kind_of(uint32_t cp)
 {
-    if ((cp >= 9 && cp <= 13) || cp == 0x20 || cp == 0x85 || cp == 0xa0 || cp == 0x1680 ||
-        (cp >= 0x2000 && cp <= 0x200a) || cp == 0x2028 || cp == 0x2029 || cp == 0x202f ||
-        cp == 0x205f || cp == 0x3000) {
+    if (is_white(cp)) {
         return SPACE;
     }
     switch (utf8proc_category((utf8proc_int32_t)cp)) {

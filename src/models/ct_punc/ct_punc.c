@@ -177,7 +177,7 @@ static int punc_push(void *state_, const oto_timed_piece *p, int64_t tag, size_t
         const char *at = p->text.p + *used;
         uint32_t cp;
         const size_t size = oto_utf8_next(at, p->text.n - *used, &cp);
-        const bool ascii = (unsigned char)*at < 0x80, space = oto_ct_is_space(cp);
+        const bool ascii = (unsigned char)*at < 0x80, space = oto_is_space(cp);
         const bool goes_on = s->open && ascii && !space;
 
         if (!space && (!goes_on || s->tokens[s->n - 1].n == CT_TOKEN_BYTES)) {

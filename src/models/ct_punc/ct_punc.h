@@ -68,8 +68,6 @@ typedef struct {
     float probability;
 } ct_token;
 
-/* Is the character white space as Python's str.split takes it? NUL is as well. */
-bool oto_ct_is_space(uint32_t cp);
 /* Writes token i of those that come out together, with its mark: a space between words of ASCII, a
  * capital at the start of a sentence, ASCII marks behind ASCII. text is that of all tokens. `last`:
  * the whole text ends with it, and marks[i] may become a full stop. Terminated; returns its length,

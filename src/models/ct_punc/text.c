@@ -11,13 +11,6 @@ static const char *const written[][2] = {[CT_NONE] = {"", ""},
                                          [CT_QUESTION] = {"?", "？"},
                                          [CT_PAUSE] = {"、", "、"}};
 
-bool oto_ct_is_space(uint32_t c)
-{
-    return c == 0 || (c >= 9 && c <= 13) || (c >= 28 && c <= 32) || c == 0x85 || c == 0xa0 ||
-           c == 0x1680 || (c >= 0x2000 && c <= 0x200a) || c == 0x2028 || c == 0x2029 ||
-           c == 0x202f || c == 0x205f || c == 0x3000;
-}
-
 static bool is_ascii(const ct_token *t, const char *text)
 {
     return (unsigned char)text[t->at] < 0x80;
