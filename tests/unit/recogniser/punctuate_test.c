@@ -292,6 +292,7 @@ static void test_a_job_begun_again(void **state)
 
 static void test_segments_without_words(void **state)
 {
+    int64_t n;
     static char text[300 * 12 + 1];
     static heard h;
 
@@ -306,7 +307,10 @@ static void test_segments_without_words(void **state)
                                                                         .seek_ms = 100 * i,
                                                                         .text = "hello there"}),
                          0);
+    n = punctuator->n_segments;
     assert_int_equal(oto_punctuator_push(punctuator, &(oto_segment){.text = "  "}), 0);
+    assert_int_equal(oto_punctuator_push(punctuator, &(oto_segment){.text = "\t\u3000\u00a0"}), 0);
+    assert_int_equal(punctuator->n_segments, n); /* its place is not another's */
     assert_int_equal(oto_punctuator_finish(punctuator), 0);
     assert_string_equal(h.text, at_once(text));
     assert_int_equal(h.end_ms[h.n - 1], 29990);

@@ -1,10 +1,11 @@
 #include "weights/catalogue.c"
 
+#include "unit/weights/hub.h"
+
 #include <fcntl.h>
 #include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdarg.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
@@ -14,11 +15,8 @@
 /* A model of two files behind a server of this machine (tests/reference/sources.py). */
 #define BIG 600000
 
-extern char **environ;
-
 static char tmp[200], data[260], root[260], script[400];
-static int port, server_stdin = -1;
-static pid_t server;
+static hub server;
 static char sha_config[65], sha_model[65];
 
 static const oto_catalogue_entry test_entry = {"testing", "asr", "none", "two files", BIG};
@@ -47,28 +45,6 @@ static void write_noise(const char *path, size_t n, uint32_t seed)
         fputc((int)(seed >> 24), f);
     }
     assert_int_equal(fclose(f), 0);
-}
-
-static int start_server(void)
-{
-    int in[2], out[2];
-    posix_spawn_file_actions_t io;
-    if (pipe2(in, O_CLOEXEC) != 0 || pipe2(out, O_CLOEXEC) != 0) {
-        return -1;
-    }
-    posix_spawn_file_actions_init(&io);
-    posix_spawn_file_actions_adddup2(&io, in[0], 0);
-    posix_spawn_file_actions_adddup2(&io, out[1], 1);
-    char *argv[] = {"python3", script, "serve", data, NULL};
-    int err = posix_spawnp(&server, "python3", &io, NULL, argv, environ);
-    posix_spawn_file_actions_destroy(&io);
-    close(in[0]);
-    close(out[1]);
-    FILE *f = fdopen(out[0], "r");
-    server_stdin = in[1];
-    int n = err ? 0 : fscanf(f, "%d", &port);
-    fclose(f);
-    return n == 1 ? 0 : -1;
 }
 
 static int set_up(void **state)
@@ -101,14 +77,14 @@ static int set_up(void **state)
                               {{.repo = "some/model",
                                 .revision = "main",
                                 .files = {{.name = "config.json"}, {.name = "model.bin"}}}}};
-    return start_server();
+    return hub_start(data, &server);
 }
 
 static int tear_down(void **state)
 {
     (void)state;
-    close(server_stdin);
-    waitpid(server, NULL, 0);
+    close(server.input);
+    waitpid(server.pid, NULL, 0);
     return oto_remove_tree(tmp, NULL);
 }
 
@@ -127,7 +103,7 @@ static oto_catalogue_options options(const char *how)
     static char hubs[2][100]; /* a test may hold two */
     static int k;
     k = !k;
-    snprintf(hubs[k], sizeof hubs[k], "http://127.0.0.1:%d/%s", port, how);
+    snprintf(hubs[k], sizeof hubs[k], "http://127.0.0.1:%d/%s", server.port, how);
     return (oto_catalogue_options){.root = root, .hub = hubs[k]};
 }
 

@@ -1,7 +1,8 @@
 #include "weights/fetch.c"
 
+#include "unit/weights/hub.h"
+
 #include <setjmp.h>
-#include <spawn.h>
 #include <stdarg.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -10,35 +11,8 @@
 /* A file behind a server of this machine that falls silent (tests/reference/sources.py). */
 #define BIG 600000
 
-extern char **environ;
-
 static char tmp[64], sha[65];
-static int port, server_stdin = -1;
-static pid_t server;
-
-static int start_server(void)
-{
-    char script[400];
-    char *argv[] = {"python3", script, "serve", tmp, NULL};
-    int in[2], out[2];
-    posix_spawn_file_actions_t io;
-    snprintf(script, sizeof script, "%s/tests/reference/sources.py", OTO_SOURCE_DIR);
-    if (pipe2(in, O_CLOEXEC) != 0 || pipe2(out, O_CLOEXEC) != 0) {
-        return -1;
-    }
-    posix_spawn_file_actions_init(&io);
-    posix_spawn_file_actions_adddup2(&io, in[0], 0);
-    posix_spawn_file_actions_adddup2(&io, out[1], 1);
-    int err = posix_spawnp(&server, "python3", &io, NULL, argv, environ);
-    posix_spawn_file_actions_destroy(&io);
-    close(in[0]);
-    close(out[1]);
-    FILE *f = fdopen(out[0], "r");
-    server_stdin = in[1];
-    int n = err ? 0 : fscanf(f, "%d", &port);
-    fclose(f);
-    return n == 1 ? 0 : -1;
-}
+static hub server;
 
 static int set_up(void **state)
 {
@@ -55,14 +29,14 @@ static int set_up(void **state)
     assert_int_equal(oto_write_file(path, bytes, sizeof bytes, NULL), 0);
     assert_int_equal(oto_sha256_file(path, sha, NULL), 0);
     snprintf(path, sizeof path, "%s/here", tmp);
-    return oto_mkdirs(path, NULL) ? -1 : start_server();
+    return oto_mkdirs(path, NULL) ? -1 : hub_start(tmp, &server);
 }
 
 static int tear_down(void **state)
 {
     (void)state;
-    close(server_stdin);
-    waitpid(server, NULL, 0);
+    close(server.input);
+    waitpid(server.pid, NULL, 0);
     return oto_remove_tree(tmp, NULL);
 }
 
@@ -71,7 +45,7 @@ static int fetch(const char *how, char got[65], oto_err *e)
     static const oto_fetch_limits limits = {.connect_ms = 2000, .stall_s = 1, .retry_ms = 10};
     char dir[100], url[100];
     snprintf(dir, sizeof dir, "%s/here", tmp);
-    snprintf(url, sizeof url, "http://127.0.0.1:%d/%s/file", port, how);
+    snprintf(url, sizeof url, "http://127.0.0.1:%d/%s/file", server.port, how);
     const oto_incoming f = {.dir = dir, .name = "file"};
     return oto_fetch_url(&f, url, &limits, got, e);
 }
