@@ -3,6 +3,7 @@
 #ifndef PARAFORMER_GOLDEN_H
 #define PARAFORMER_GOLDEN_H
 
+#include "unit/models/paraformer/hear.h"
 #include "unit/models/seeded.h"
 
 #include <setjmp.h>
@@ -49,7 +50,6 @@ static inline void near_all(const char *name, const float *got, size_t stride, i
 }
 
 #define SAMPLES 48000
-#define WINDOWS 3
 
 typedef struct {
     oto_model *model;
@@ -94,29 +94,11 @@ static inline void tear_down(fixture *f)
     oto_model_close(f->model);
 }
 
-/* The signal cut to these lengths, as windows of one group, to where the encoder reads it. */
-static inline void hear(fixture *f, const size_t *lengths, int n)
-{
-    oto_asr_window w[WINDOWS];
-    float *to = f->net.sanm.in;
-
-    for (int i = 0; i < n; i++)
-        w[i] = (oto_asr_window){f->pcm, lengths[i], false};
-    oto_heard_run(&f->heard, w, n);
-    assert_int_equal(oto_heard_group(&f->heard, 0, n, 0, PF_ROWS, f->net.n_rows), n);
-    for (int i = 0; i < n; i++) {
-        const size_t size = (size_t)f->heard.n_rows[i] * OTO_LFR_DIM;
-
-        memcpy(to, f->heard.rows + (size_t)i * OTO_LFR_ROWS * OTO_LFR_DIM, size * sizeof *to);
-        to += size;
-    }
-}
-
 /* With a list of hot words or NULL. */
 static inline void run(fixture *f, const size_t *lengths, int n, const char *hotwords)
 {
     oto_pf_hot_set(&f->net, hotwords);
-    hear(f, lengths, n);
+    hear_windows(&f->heard, &f->net, f->pcm, lengths, n);
     oto_pf_encode(&f->net, n);
     oto_pf_decode(&f->net, n);
     if (f->net.m->has_times)

@@ -114,7 +114,7 @@ static void test_few(void **state)
     /* Both passes of the second decoder, which were not kept. */
     memory = (pf_memory){.rows = f->net.hot.now->rows, .n = f->net.hot.now->n};
     end[0] = n;
-    hear(f, whole, 1);
+    hear_windows(&f->heard, &f->net, f->pcm, whole, 1);
     oto_pf_encode(&f->net, 1);
     memcpy(f->net.hot.e0, f->net.e, (size_t)n * PF_D * sizeof(float));
     oto_pf_decoder_run(&f->net, &f->net.m->dec,

@@ -2,6 +2,7 @@
  * (torch 2.11.0, funasr 1.4.16, float32, one thread; numbers of tests/reference/funasr_peer.py). */
 #include "models/paraformer/network.c"
 
+#include "unit/models/paraformer/hear.h"
 #include "unit/models/seeded.h"
 
 #include <setjmp.h>
@@ -88,19 +89,7 @@ static void tear_down(fixture *f)
 /* The signal cut to these lengths, as windows of one group. */
 static void run(fixture *f, const size_t *lengths, int n)
 {
-    oto_asr_window w[3];
-    float *to = f->net.sanm.in;
-
-    for (int i = 0; i < n; i++)
-        w[i] = (oto_asr_window){f->pcm, lengths[i], false};
-    oto_heard_run(&f->heard, w, n);
-    assert_int_equal(oto_heard_group(&f->heard, 0, n, 0, PF_ROWS, f->net.n_rows), n);
-    for (int i = 0; i < n; i++) {
-        const size_t size = (size_t)f->heard.n_rows[i] * OTO_LFR_DIM;
-
-        memcpy(to, f->heard.rows + (size_t)i * OTO_LFR_ROWS * OTO_LFR_DIM, size * sizeof *to);
-        to += size;
-    }
+    hear_windows(&f->heard, &f->net, f->pcm, lengths, n);
     oto_pf_encode(&f->net, n);
     oto_pf_decode(&f->net, n);
 }
@@ -207,12 +196,25 @@ static void test_windows_do_not_know_each_other(void **state)
     }
 }
 
+/* Weights of 1 and a tail close to it: their sum is rounded up. */
+static void test_never_more_tokens_than_rows(void **state)
+{
+    enum { N = 256 };
+    static float h[N * PF_D], out[(N + 2) * PF_D], alpha[N + 1];
+    static int fire[N + 2];
+
+    (void)state;
+    for (int t = 0; t < N; t++)
+        alpha[t] = 1;
+    alpha[N] = 0.9999999f;
+    assert_int_equal(integrate(h, alpha, N, out, fire), N);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_like_pytorch),
-        cmocka_unit_test(test_like_pytorch_at_full_size),
-        cmocka_unit_test(test_embeddings),
+        cmocka_unit_test(test_never_more_tokens_than_rows),    cmocka_unit_test(test_like_pytorch),
+        cmocka_unit_test(test_like_pytorch_at_full_size),      cmocka_unit_test(test_embeddings),
         cmocka_unit_test(test_windows_do_not_know_each_other),
     };
 
