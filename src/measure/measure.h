@@ -116,9 +116,9 @@ typedef struct {
     int n_names;
     int port;   /* the process that listens there and the tree it belongs to; 0: none */
     bool quick; /* without PSS, private, storage and files: much cheaper with large processes */
-    double budget_s; /* of a look: what is dear to read (PSS, private, peak, storage, files) is read
-                        of as many processes as fit, by turns; of the others it is what it was. 0:
-                        of all */
+    double budget_s; /* processor time in a look for what is dear to read (PSS, private, peak,
+                        storage, files): it is read of as many processes as fit, by turns; of the
+                        others it is what it was. 0: of all */
 } oto_monitor_options;
 
 typedef struct oto_monitor oto_monitor;

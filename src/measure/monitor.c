@@ -12,12 +12,18 @@
 #include <time.h>
 #include <unistd.h>
 
+/* A process that has not run is read at every so many looks: others may have come to share its
+ * pages. */
+#define STILL_LOOKS 8
+
 /* What is remembered of a process between two looks. */
 typedef struct {
     oto_proc_sample s;
     int64_t cpu_ticks;
     char comm[20];
+    oto_proc_stat seen;  /* when the dear figures were last read */
     bool figures;        /* the dear ones have been read */
+    bool still;          /* has not run since then, nor changed its size */
     bool tracked, named; /* named: its command line has been looked at */
     bool matches;
 } known;
@@ -33,12 +39,13 @@ struct oto_monitor {
     int n_now, n_before, room_now, room_before;
     oto_proc_sample *out;
     int n_out, room_out, looks;
-    int turn; /* of the processes: where the next look's dear figures begin */
+    int turn;      /* of the processes: where the next look's dear figures begin */
+    double debt_s; /* what the looks so far took beyond their budgets */
     double first_s, last_s, boot_s, memory_mb, ticks_per_s;
     struct timeval when;
 };
 
-static double boot_time(clockid_t id)
+static double clock_s(clockid_t id)
 {
     struct timespec t;
 
@@ -239,7 +246,10 @@ static int merge(oto_monitor *m, int n, oto_err *e)
         }
         k->s.ppid = p->ppid;
         k->s.threads = p->threads;
-        k->s.rss_mb = p->rss_mb;
+        k->still = k->figures && p->faults == k->seen.faults && p->rss_mb == k->seen.rss_mb &&
+                   p->cpu_ticks == k->seen.cpu_ticks;
+        if (!k->still)
+            k->s.rss_mb = p->rss_mb;
         k->s.cpu_s = (double)p->cpu_ticks / m->ticks_per_s;
         name_it(k, p);
     }
@@ -312,25 +322,32 @@ static bool stranger(void *arg, int pid, oto_proc_stat *out)
     return true;
 }
 
-/* Memory, storage and files, of as many as the time allows; of a new process always. */
+/* Memory, storage and files, of as many as the budget allows; of a new process always. */
 static void read_figures(oto_monitor *m)
 {
-    const double until = oto_now_s() + (m->o.budget_s > 0 ? m->o.budget_s : INFINITY);
+    const double began_s = clock_s(CLOCK_THREAD_CPUTIME_ID);
+    const double until = m->o.budget_s > 0 ? began_s + m->o.budget_s - m->debt_s : INFINITY;
     const int from = m->n_now > 0 ? m->turn % m->n_now : 0;
-    bool time_left = true;
+    bool time_left = clock_s(CLOCK_THREAD_CPUTIME_ID) < until;
 
     for (int i = 0; i < m->n_now; i++) {
-        known *k = &m->now[(from + i) % m->n_now];
+        const int at = (from + i) % m->n_now;
+        known *k = &m->now[at];
 
-        if (!k->tracked || (k->figures && !time_left))
+        if (!k->tracked || (k->figures && !time_left) ||
+            (k->still && (m->looks + k->s.pid) % STILL_LOOKS != 0))
             continue;
         oto_proc_figures(&k->s, m->o.quick);
         k->figures = true;
-        if (time_left && oto_now_s() > until) {
+        k->seen = m->list[at];
+        if (time_left && clock_s(CLOCK_THREAD_CPUTIME_ID) >= until) {
             time_left = false;
             m->turn = from + i + 1;
         }
     }
+    /* One large process may take more than a look's budget: the next ones pay for it. */
+    if (m->o.budget_s > 0)
+        m->debt_s = fmax(0, clock_s(CLOCK_THREAD_CPUTIME_ID) - until);
 }
 
 int oto_monitor_look(oto_monitor *m, const oto_proc_sample **list, int *n, oto_err *e)
@@ -342,7 +359,7 @@ int oto_monitor_look(oto_monitor *m, const oto_proc_sample **list, int *n, oto_e
     if ((rc = oto_proc_list(&m->list, &n_all, &m->room, stranger, m, e)) != 0)
         return rc;
     gettimeofday(&m->when, NULL);
-    m->boot_s = boot_time(CLOCK_BOOTTIME);
+    m->boot_s = clock_s(CLOCK_BOOTTIME);
     if (isnan(m->first_s))
         m->first_s = now;
     m->last_s = now;

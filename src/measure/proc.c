@@ -35,7 +35,7 @@ static ssize_t slurp(int pid, const char *file, char *out, size_t size)
 static bool read_stat(int pid, oto_proc_stat *s)
 {
     char text[1024], *open_, *close_;
-    unsigned long long utime, stime, start;
+    unsigned long long minor, major, utime, stime, start;
     long threads, rss;
 
     if (slurp(pid, "stat", text, sizeof text) <= 0)
@@ -48,11 +48,11 @@ static bool read_stat(int pid, oto_proc_stat *s)
     *s = (oto_proc_stat){.pid = pid};
     snprintf(s->comm, sizeof s->comm, "%.*s", (int)(close_ - open_ - 1), open_ + 1);
     if (sscanf(close_ + 1,
-               " %*c %d %*d %*d %*d %*d %*u %*u %*u %*u %*u %llu %llu %*d %*d %*d %*d %ld %*d %llu "
-               "%*u "
-               "%ld",
-               &s->ppid, &utime, &stime, &threads, &start, &rss) != 6)
+               " %*c %d %*d %*d %*d %*d %*u %llu %*u %llu %*u %llu %llu %*d %*d %*d %*d %ld %*d "
+               "%llu %*u %ld",
+               &s->ppid, &minor, &major, &utime, &stime, &threads, &start, &rss) != 8)
         return false;
+    s->faults = (int64_t)(minor + major);
     s->cpu_ticks = (int64_t)(utime + stime);
     s->start_ticks = (int64_t)start;
     s->threads = (int)threads;

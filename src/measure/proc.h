@@ -9,6 +9,7 @@ typedef struct {
     int pid, ppid, threads;
     char comm[20];
     int64_t cpu_ticks, start_ticks; /* user + system; since boot */
+    int64_t faults;                 /* minor and major */
     double rss_mb;
 } oto_proc_stat;
 
