@@ -310,8 +310,12 @@ typedef struct {
 } oto_stress_options;
 void oto_stress_defaults(oto_stress_options *o);
 
+/* Shorter recordings do not fill the buffers that any longer one fills, a batch of windows above
+ * all: their peaks tell nothing about longer ones. */
+#define OTO_SHORT_S 240.0
+
 /* Drives a server through the phases; a line of JSONL for each job that ended. Memory: a short
- * recording (the shortest given of a minute or more, or the shortest repeated for four minutes), a
+ * recording (the shortest given of four minutes or more, or the shortest repeated for so long), a
  * long one (the longest given, at least three times as long), one of `hours`, then `jobs` of all
  * given in turn, one at a time. Concurrency: more and more of the shortest at once until one fails
  * or is refused. Endurance: three at once, lengths and formats mixed. *seen: whether the server's

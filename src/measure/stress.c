@@ -21,7 +21,6 @@
 
 #define MAX_AUDIO     64
 #define MAX_AT_ONCE   1024
-#define SHORT_S       240.0
 #define LONG_TIMES    3.0
 #define ENDURANCE     3 /* at once */
 #define FIRST_POLL_MS 20
@@ -383,12 +382,12 @@ static int make_lengths(stress *s, oto_err *e)
     recording *first = &s->made[0], *second = &s->made[1];
     int rc = 0, at = 0;
 
-    while (at < s->n_given && s->given[at].seconds < 60)
+    while (at < s->n_given && s->given[at].seconds < OTO_SHORT_S)
         at++;
     if (at < s->n_given)
         *first = s->given[at];
     else
-        rc = add_made(s, first, "short_4_min", SHORT_S, 16000, 1, e);
+        rc = add_made(s, first, "short_4_min", OTO_SHORT_S, 16000, 1, e);
     if (rc == 0 && longest != NULL && longest->seconds >= LONG_TIMES * first->seconds)
         *second = *longest;
     else if (rc == 0)

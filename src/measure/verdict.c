@@ -16,9 +16,6 @@
 #define ORIGINAL_MB 200.0
 /* A long recording is so many times as long as a short one. */
 #define LONG_TIMES 2.0
-/* Shorter ones do not fill the buffers that any longer one fills. */
-#define SHORT_S 60.0
-
 static bool is(const char *s, const char *value)
 {
     return s != NULL && strcmp(s, value) == 0;
@@ -151,7 +148,7 @@ static void judge_peaks(const oto_job_list *l, oto_judgement *j)
             longest = fmax(longest, l->jobs[i].duration);
     for (int i = 0; i < l->n_jobs; i++)
         if (oto_job_is_memory(&l->jobs[i]) && l->jobs[i].duration > 0 &&
-            (l->jobs[i].duration >= SHORT_S || longest < LONG_TIMES * SHORT_S))
+            (l->jobs[i].duration >= OTO_SHORT_S - 1 || longest < LONG_TIMES * OTO_SHORT_S))
             shortest = fmin(shortest, l->jobs[i].duration);
     j->short_s = j->long_s = NAN;
     if (!(longest > LONG_TIMES * shortest))
