@@ -70,6 +70,7 @@ typedef struct {
     _Atomic uint32_t models_held;         /* bits: which of the server's models are mapped */
     _Atomic int blame;                    /* its predecessor died by its own fault */
     char jobs_running[OTO_MAX_LANES][40]; /* ids; stay when the process dies */
+    char waiting[OTO_MAX_LANES][33];      /* tokens of those that only wait for their model; "" */
     int bell;                             /* eventfd: wakes it */
 } oto_board_proc;
 

@@ -165,16 +165,22 @@ static int start_lane(oto_worker *w, int i, oto_err *e)
     return 0;
 }
 
-/* What a predecessor in this place left behind comes back to the queue. */
+/* What a predecessor in this place left behind comes back to the queue. Who only waited for a model
+ * had no part in its death. */
 static int clear_up(oto_worker *w, oto_err *e)
 {
     const bool blame = atomic_load(&w->proc->blame) != 0;
-    int n = 0;
-    const int rc = oto_store_reclaim(w->store, w->name, blame, oto_clock_ms(), &n, e);
+    int n = 0, rc;
 
+    for (int i = 0; i < OTO_MAX_LANES; i++)
+        if (w->proc->waiting[i][0] != '\0')
+            (void)!oto_store_release(w->store, w->proc->jobs_running[i], w->proc->waiting[i],
+                                     oto_clock_ms(), NULL);
+    rc = oto_store_reclaim(w->store, w->name, blame, oto_clock_ms(), &n, e);
     if (rc == 0) /* else it is the next one's to do */
         atomic_store(&w->proc->blame, 0);
     memset(w->proc->jobs_running, 0, sizeof w->proc->jobs_running);
+    memset(w->proc->waiting, 0, sizeof w->proc->waiting);
     if (rc == 0 && n > 0)
         oto_log(OTO_LOG_WARN, "%s: %d job(s) of its predecessor are queued again", w->name, n);
     return rc;
@@ -307,6 +313,7 @@ static void hand_over(oto_worker *w, lane *l, int model)
     }
     atomic_store(&l->stop, false);
     pthread_mutex_lock(&w->lock);
+    w->proc->waiting[l->index][0] = '\0';
     l->model = model;
     l->engine = w->shelf.of[model].engine;
     l->audio_ms = l->job.audio_ms;
@@ -325,6 +332,7 @@ static void let_go(oto_worker *w, lane *l, int rc, const oto_err *e)
         oto_log(OTO_LOG_ERROR, "%s: job %s: %s", w->name, l->job.id, e->text);
     pthread_mutex_lock(&w->lock);
     w->proc->jobs_running[l->index][0] = '\0';
+    w->proc->waiting[l->index][0] = '\0';
     l->parked = 0;
     pthread_mutex_unlock(&w->lock);
     oto_arena_reset(l->job_arena);
@@ -512,6 +520,7 @@ static bool take_jobs(oto_worker *w)
         if (done == NO_ROOM) {
             atomic_store(&l->stop, false);
             l->parked = ++w->turns;
+            memcpy(w->proc->waiting[l->index], l->token, sizeof l->token);
         }
     }
     return true;
