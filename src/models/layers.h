@@ -128,6 +128,7 @@ typedef struct {
     char *kv8;      /* keys and values of one sequence in 8 bits */
     const int *end; /* [n_seq]: the row behind each sequence; set before running */
     int n_seq;
+    oto_stop stop; /* asked before each layer; none unless set */
 } oto_sanm;
 size_t oto_sanm_bytes(const oto_sanm_dims *s, int max_rows);
 int oto_sanm_new(const oto_sanm_dims *s, int max_rows, oto_pool *pool, oto_arena *a, oto_sanm *out,
@@ -135,8 +136,8 @@ int oto_sanm_new(const oto_sanm_dims *s, int max_rows, oto_pool *pool, oto_arena
 /* in = in * √d + code of its place in the sequence. */
 void oto_sanm_place(oto_sanm *s);
 /* layers[0] reads s->in when it is the stack's first (`first`), else s->x; then `last`. The result
- * of a sequence does not depend on the others. */
-void oto_sanm_run(oto_sanm *s, const oto_sanm_layer *layers, int n_layers, bool first,
+ * of a sequence does not depend on the others. False: stopped on the way. */
+bool oto_sanm_run(oto_sanm *s, const oto_sanm_layer *layers, int n_layers, bool first,
                   const oto_norm *last);
 /* out [m][heads * d_k] = attention of queries over the rows k, v of one sequence; with the buffers
  * of s. */

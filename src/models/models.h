@@ -82,6 +82,17 @@ void oto_vad_reset(oto_vad *v);
 /* ---- speech recognition
  * ------------------------------------------------------------------------------------------ */
 
+/* Asked between the steps of a run by the thread that leads it: true ends the run, which then fails
+ * with CANCELLED. ask NULL: never. */
+typedef struct {
+    bool (*ask)(void *arg);
+    void *arg;
+} oto_stop;
+static inline bool oto_stopped(const oto_stop *s)
+{
+    return s->ask != NULL && s->ask(s->arg);
+}
+
 typedef struct {
     char language[8]; /* "" = detect per recording (first window) */
     bool translate;
@@ -102,6 +113,7 @@ typedef struct {
     bool suppress_default;             /* true: the model's list of non-speech tokens */
     bool suppress_blank;               /* true */
     uint64_t seed; /* sampling, 0; results do not depend on what else is in the batch */
+    oto_stop stop; /* none */
 } oto_asr_options;
 void oto_asr_defaults(oto_asr_options *o);
 
@@ -131,7 +143,8 @@ int oto_asr_new(const oto_model *m, int max_batch, int max_beam, oto_pool *pool,
 /* Bytes oto_asr_new would take from its arena. */
 size_t oto_asr_bytes(const oto_model *m, int max_batch, int max_beam);
 /* Recognises n ≤ max_batch windows together. Results live in `job`. The result of a window does not
- * depend on the others. Fails with LIMIT when `job` is full. */
+ * depend on the others. Fails with LIMIT when `job` is full, with CANCELLED when o->stop says so:
+ * the next run is as any other. */
 int oto_asr_run(oto_asr *s, const oto_asr_options *o, const oto_asr_window *w, int n,
                 oto_arena *job, oto_asr_result *out, oto_err *e) OTO_CHECK;
 /* Seconds spent by stage since `new`: front end, encoder, decoder, words; and the processor time of

@@ -276,14 +276,14 @@ static void attend(oto_sanm *s, const oto_sanm_layer *layer)
     }
 }
 
-void oto_sanm_run(oto_sanm *s, const oto_sanm_layer *layers, int n_layers, bool first,
+bool oto_sanm_run(oto_sanm *s, const oto_sanm_layer *layers, int n_layers, bool first,
                   const oto_norm *last)
 {
     const int n = s->end[s->n_seq - 1], threads = oto_pool_threads(s->pool);
     carry c = {.s = s, .last = last, .n = n};
 
     if (n == 0)
-        return;
+        return true;
     if (first && layers[0].in == s->dims.d) /* its residual */
         memcpy(s->x, s->in, (size_t)n * (size_t)s->dims.d * sizeof *s->x);
     c.rows = carried_rows(n, threads);
@@ -292,8 +292,11 @@ void oto_sanm_run(oto_sanm *s, const oto_sanm_layer *layers, int n_layers, bool 
         c.layer = i > 0 ? &layers[i - 1] : NULL;
         c.next = i < n_layers ? &layers[i] : NULL;
         c.from = i == 0 && first ? s->in : s->x;
+        if (oto_stopped(&s->stop))
+            return false;
         oto_pool_run(s->pool, (n + c.rows - 1) / c.rows, carry_task, &c);
         if (c.next != NULL)
             attend(s, c.next);
     }
+    return true;
 }

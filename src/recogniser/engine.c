@@ -7,6 +7,9 @@
  * every run.
  *
  * The result of a window does not depend on what else is in the batch, so sharing changes no text.
+ *
+ * A run that nobody wants any more is stopped; while one of those in it is wanted, the others wait
+ * for its end. Who is stopped before its windows are in a run leaves.
  */
 #include "recogniser/recogniser.h"
 #include "recogniser/parts.h"
@@ -14,9 +17,12 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 /* Results of a mixed run, until they are copied to their owners. Address space. */
 #define RESULT_BYTES ((size_t)256 << 20)
+/* How often one that waits asks whether it is still wanted. */
+#define ASK_MS 100
 
 typedef struct request {
     const oto_asr_options *o;
@@ -35,11 +41,16 @@ typedef struct {
     int i;
 } place;
 
+/* In the queue for a crew: a mutex alone would let the last holder in again. */
+typedef struct turn {
+    struct turn *next;
+} turn;
+
 struct oto_crew {
     oto_pool *pool;
     pthread_mutex_t lock;
     pthread_cond_t change;
-    uint64_t next, serving; /* tickets: a mutex alone would let the last holder in again */
+    turn *first; /* has the pool; the others wait */
 };
 
 struct oto_engine {
@@ -50,12 +61,44 @@ struct oto_engine {
     oto_asr_window *input;  /* [batch] */
     oto_asr_result *output; /* [batch] */
     place *places;          /* [batch] */
+    int n_places;
+    turn turn;
     pthread_mutex_t lock;
     pthread_cond_t change;
     bool running;     /* someone leads */
     request *waiting; /* in the order of their turns */
     oto_engine_stats stats;
 };
+
+/* ---- waiting ---- */
+
+static void change_init(pthread_cond_t *change)
+{
+    pthread_condattr_t monotonic;
+
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(change, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+}
+
+/* Nobody rings when a request is stopped: it looks itself now and then. */
+static void wait_for_change(pthread_cond_t *change, pthread_mutex_t *lock, const oto_stop *stop)
+{
+    struct timespec until;
+
+    if (stop->ask == NULL) {
+        pthread_cond_wait(change, lock);
+        return;
+    }
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_nsec += ASK_MS * 1000000L;
+    if (until.tv_nsec >= 1000000000L) {
+        until.tv_nsec -= 1000000000L;
+        until.tv_sec++;
+    }
+    pthread_cond_timedwait(change, lock, &until);
+}
 
 /* ---- a crew ---- */
 
@@ -67,7 +110,7 @@ int oto_crew_new(int threads, oto_crew **out, oto_err *e)
     if (c == NULL)
         return oto_fail(e, OTO_E_LIMIT, "out of memory");
     pthread_mutex_init(&c->lock, NULL);
-    pthread_cond_init(&c->change, NULL);
+    change_init(&c->change);
     if ((rc = oto_pool_new(threads, OTO_POOL_SCRATCH_BYTES, &c->pool, e)) != 0) {
         oto_crew_free(c);
         return rc;
@@ -86,21 +129,33 @@ void oto_crew_free(oto_crew *c)
     free(c);
 }
 
-static void take_turn(oto_crew *c)
+/* False: stopped before its turn came, and no longer in the queue. */
+static bool take_turn(oto_crew *c, turn *t, const oto_stop *stop)
 {
-    uint64_t ticket;
+    turn **at;
+    bool ours;
 
+    t->next = NULL;
     pthread_mutex_lock(&c->lock);
-    ticket = c->next++;
-    while (c->serving != ticket)
-        pthread_cond_wait(&c->change, &c->lock);
+    for (at = &c->first; *at != NULL;)
+        at = &(*at)->next;
+    *at = t;
+    while (c->first != t && !oto_stopped(stop))
+        wait_for_change(&c->change, &c->lock, stop);
+    ours = c->first == t;
+    if (!ours) {
+        for (at = &c->first; *at != t;)
+            at = &(*at)->next;
+        *at = t->next;
+    }
     pthread_mutex_unlock(&c->lock);
+    return ours;
 }
 
 static void end_turn(oto_crew *c)
 {
     pthread_mutex_lock(&c->lock);
-    c->serving++;
+    c->first = c->first->next;
     pthread_cond_broadcast(&c->change);
     pthread_mutex_unlock(&c->lock);
 }
@@ -117,7 +172,7 @@ int oto_engine_new(const oto_engine_options *o, oto_engine **out, oto_err *e)
         return oto_fail(e, OTO_E_LIMIT, "out of memory");
     g->o = *o;
     pthread_mutex_init(&g->lock, NULL);
-    pthread_cond_init(&g->change, NULL);
+    change_init(&g->change);
     /* The model's own figure, the batch's lists, and a page for what lies between its blocks. */
     if (o->crew != NULL)
         g->pool = o->crew->pool;
@@ -174,7 +229,7 @@ static bool same_text(const char *a, const char *b)
     return a == b || (a != NULL && b != NULL && strcmp(a, b) == 0);
 }
 
-/* Field by field: what lies between them is not theirs to compare. */
+/* Field by field: what lies between them is not theirs to compare. Each has its own `stop`. */
 static bool same_options(const oto_asr_options *a, const oto_asr_options *b)
 {
     return strcmp(a->language, b->language) == 0 && a->translate == b->translate &&
@@ -193,7 +248,7 @@ static bool same_options(const oto_asr_options *a, const oto_asr_options *b)
 
 /* Takes the windows of the next run: one of each request in turn, then again. The first request is
  * put behind the others, so that the next run begins with another. */
-static int collect(oto_engine *g)
+static void collect(oto_engine *g)
 {
     const request *const first = g->waiting;
     int n = 0;
@@ -208,7 +263,7 @@ static int collect(oto_engine *g)
             more = true;
         }
     }
-    return n;
+    g->n_places = n;
 }
 
 static void rotate(oto_engine *g)
@@ -281,9 +336,9 @@ static int copy_result(oto_arena *a, const oto_asr_result *from, oto_asr_result 
     return rc;
 }
 
-static void give_out(oto_engine *g, int n, int rc, const oto_err *e, bool mixed)
+static void give_out(oto_engine *g, int rc, const oto_err *e, bool mixed)
 {
-    for (int i = 0; i < n; i++) {
+    for (int i = 0; i < g->n_places; i++) {
         request *r = g->places[i].r;
 
         r->done++;
@@ -298,59 +353,7 @@ static void give_out(oto_engine *g, int n, int rc, const oto_err *e, bool mixed)
     }
 }
 
-/* ---- leading ---- */
-
-/* The threads are another model's perhaps. Who comes meanwhile is still in time for this run. */
-static void wait_for_turn(oto_engine *g)
-{
-    if (g->o.crew == NULL)
-        return;
-    g->running = true;
-    pthread_mutex_unlock(&g->lock);
-    take_turn(g->o.crew);
-    pthread_mutex_lock(&g->lock);
-}
-
-/* The run of what is collected, the lock not held. */
-static int run_model(oto_engine *g, const oto_asr_options *o, int n, oto_arena *a, oto_err *e)
-{
-    const int rc = oto_asr_run(g->asr, o, g->input, n, a, g->output, e);
-
-    if (g->o.crew != NULL)
-        end_turn(g->o.crew);
-    return rc;
-}
-
-/* One run; called and left with the lock held. */
-static void lead(oto_engine *g)
-{
-    request *const first = g->waiting;
-    const oto_asr_options o = *first->o;
-    bool mixed = false;
-    oto_err e = {0};
-    int n, rc;
-
-    wait_for_turn(g);
-    n = collect(g);
-    for (int i = 1; i < n; i++)
-        mixed = mixed || g->places[i].r != first;
-    rotate(g);
-    g->running = true;
-    pthread_mutex_unlock(&g->lock);
-
-    if (mixed)
-        oto_arena_reset(g->results);
-    rc = run_model(g, &o, n, mixed ? g->results : first->arena, &e);
-
-    pthread_mutex_lock(&g->lock);
-    give_out(g, n, rc, &e, mixed);
-    g->stats.runs++;
-    g->stats.mixed_runs += mixed;
-    g->stats.windows += n;
-    oto_asr_stats_get(g->asr, &g->stats.asr);
-    g->running = false;
-    pthread_cond_broadcast(&g->change);
-}
+/* ---- who has work ---- */
 
 /* Requests that have all their windows in a run are skipped as leaders of the next one. */
 static bool has_work(oto_engine *g)
@@ -368,6 +371,97 @@ static bool has_work(oto_engine *g)
     }
     return false;
 }
+
+/* Of a request that failed or is no longer wanted nothing more is taken. */
+static void drop_rest(request *r)
+{
+    if (r->rc == 0 && r->taken < r->n && oto_stopped(&r->o->stop))
+        r->rc = oto_fail(r->e, OTO_E_CANCELLED, "cancelled");
+    if (r->rc != 0)
+        r->n = r->taken;
+}
+
+/* Of those in the run, who cannot leave before its end. */
+static bool all_stopped(void *arg)
+{
+    const oto_engine *g = arg;
+
+    for (int i = 0; i < g->n_places; i++)
+        if (!oto_stopped(&g->places[i].r->o->stop))
+            return false;
+    return true;
+}
+
+/* ---- leading ---- */
+
+/* The threads are another model's perhaps. Who comes meanwhile is still in time for this run, and
+ * who is stopped has left. False: there is nothing to run, or the leader itself is stopped. */
+static bool wait_for_turn(oto_engine *g, const oto_stop *stop)
+{
+    oto_crew *c = g->o.crew;
+    bool ours;
+
+    if (c == NULL)
+        return true;
+    g->running = true;
+    pthread_mutex_unlock(&g->lock);
+    ours = take_turn(c, &g->turn, stop);
+    pthread_mutex_lock(&g->lock);
+    if (ours && has_work(g))
+        return true;
+    if (ours)
+        end_turn(c);
+    g->running = false;
+    pthread_cond_broadcast(&g->change);
+    return false;
+}
+
+/* The run of what is collected, the lock not held. */
+static int run_model(oto_engine *g, const oto_asr_options *first, oto_arena *a, oto_err *e)
+{
+    oto_asr_options o = *first;
+    int rc;
+
+    o.stop = (oto_stop){all_stopped, g};
+    rc = oto_asr_run(g->asr, &o, g->input, g->n_places, a, g->output, e);
+    if (g->o.crew != NULL)
+        end_turn(g->o.crew);
+    return rc;
+}
+
+/* One run; called and left with the lock held. */
+static void lead(oto_engine *g, const oto_stop *stop)
+{
+    request *first;
+    bool mixed = false;
+    oto_err e = {0};
+    int rc;
+
+    if (!wait_for_turn(g, stop))
+        return;
+    first = g->waiting;
+    collect(g);
+    for (int i = 1; i < g->n_places; i++)
+        mixed = mixed || g->places[i].r != first;
+    rotate(g);
+    g->running = true;
+    pthread_mutex_unlock(&g->lock);
+
+    if (mixed)
+        oto_arena_reset(g->results);
+    rc = run_model(g, first->o, mixed ? g->results : first->arena, &e);
+
+    pthread_mutex_lock(&g->lock);
+    give_out(g, rc, &e, mixed);
+    g->stats.runs++;
+    g->stats.mixed_runs += mixed;
+    g->stats.windows += rc == 0 ? g->n_places : 0;
+    oto_asr_stats_get(g->asr, &g->stats.asr);
+    g->running = false;
+    pthread_cond_broadcast(&g->change);
+}
+
+/* ---- asking ---- */
 
 static void leave(oto_engine *g, request *r)
 {
@@ -388,11 +482,11 @@ int oto_engine_run(oto_engine *g, const oto_asr_options *o, const oto_asr_window
         last = &(*last)->next;
     *last = &r;
     /* What was taken must come back even when another window of it failed: it points here. */
-    while (r.done < r.n) {
+    for (drop_rest(&r); r.done < r.n; drop_rest(&r)) {
         if (!g->running && has_work(g))
-            lead(g);
+            lead(g, &o->stop);
         else
-            pthread_cond_wait(&g->change, &g->lock);
+            wait_for_change(&g->change, &g->lock, &o->stop);
     }
     leave(g, &r);
     pthread_mutex_unlock(&g->lock);

@@ -26,7 +26,9 @@ int oto_engine_new(const oto_engine_options *o, oto_engine **out, oto_err *e) OT
 void oto_engine_free(oto_engine *g);
 const oto_engine_options *oto_engine_options_get(const oto_engine *g);
 /* oto_asr_run for n windows of one recording; windows of other threads that ask at the same time
- * with the same options share its runs. Any thread; results live in `a`. */
+ * with the same options share its runs. Any thread; results live in `a`. o->stop is asked by any of
+ * these threads. A run ends with CANCELLED when everyone in it is stopped; windows that are in none
+ * yet are let go of at once. */
 int oto_engine_run(oto_engine *g, const oto_asr_options *o, const oto_asr_window *w, int n,
                    oto_arena *a, oto_asr_result *out, oto_err *e) OTO_CHECK;
 typedef struct {

@@ -114,6 +114,13 @@ static int on_progress(void *arg, int64_t done_ms, int64_t total_ms)
     return atomic_load(&l->stop) ? -1 : 0;
 }
 
+static bool is_stopped(void *arg)
+{
+    lane *l = arg;
+
+    return atomic_load(&l->stop);
+}
+
 /* ---- windows that are known ---- */
 
 /* FNV-1a over words of 8 bytes: 2 MB in less than a millisecond. */
@@ -225,6 +232,7 @@ static void set_options(lane *l, oto_job_options *o)
     o->asr.words = r->words;
     o->asr.prompt = r->prompt;
     o->asr.hotwords = r->hotwords;
+    o->asr.stop = (oto_stop){is_stopped, l};
     o->asr.beam = r->beam > 0 ? r->beam : l->w->o.beam;
     if (r->temperature > 0) {
         o->asr.temperature[0] = r->temperature;
@@ -380,6 +388,9 @@ static void run_job(lane *l)
     if (rc == OTO_E_CANCELLED && l->full)
         rc = oto_fail(&e, OTO_E_LIMIT, "no memory for the results");
     note_peak(l);
+    /* What came of the runs before the one that was stopped. */
+    if (rc == OTO_E_CANCELLED && !l->lost)
+        flush(l);
     if (rc == 0 && flush(l) == 0) {
         oto_arena_reset(l->scratch);
         oto_arena_trim(l->scratch);

@@ -243,18 +243,21 @@ static void attend(pf_network *s, const pf_decoder_layer *l, const pf_memory *me
     oto_dense_run(s->pool, &l->out, s->t, n, OTO_ACT_NONE, x, x);
 }
 
-void oto_pf_decoder_run(pf_network *s, const pf_decoder *d, const pf_memory *memory, const int *end,
+bool oto_pf_decoder_run(pf_network *s, const pf_decoder *d, const pf_memory *memory, const int *end,
                         int windows, float *x)
 {
     const int n = end[windows - 1];
 
     for (int i = 0; i < d->n; i++) {
+        if (oto_stopped(&s->sanm.stop))
+            return false;
         feed_forward(s, &d->layers[i], x, n);
         remember(s, d, &d->layers[i], end, windows, x);
         attend(s, &d->layers[i], memory, end, windows, x);
     }
     feed_forward(s, &d->layers[d->n], x, n);
     oto_norm_run(s->pool, &d->norm, s->t, n, s->t);
+    return true;
 }
 
 /* score += softmax of q's products with n keys */

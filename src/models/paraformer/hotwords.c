@@ -193,7 +193,7 @@ void oto_pf_hot_set(pf_network *s, const char *hotwords)
 /* ---- running ---- */
 
 /* merged = decoder(E) + decoder(hidden), in s->t, of the windows [first, last) with one memory. */
-static void run_windows(pf_network *s, int first, int last, const pf_memory *memory, int *end)
+static bool run_windows(pf_network *s, int first, int last, const pf_memory *memory, int *end)
 {
     const int from = first > 0 ? s->n_tokens[first - 1] : 0, n = s->n_tokens[last - 1] - from;
     const size_t at = (size_t)from * PF_D, size = (size_t)n * PF_D;
@@ -201,12 +201,15 @@ static void run_windows(pf_network *s, int first, int last, const pf_memory *mem
 
     for (int i = first; i < last; i++)
         end[i - first] = s->n_tokens[i] - from;
-    oto_pf_decoder_run(s, d, memory, end, last - first, s->hot.e0 + at);
+    if (!oto_pf_decoder_run(s, d, memory, end, last - first, s->hot.e0 + at))
+        return false;
     memcpy(s->e, s->t, size * sizeof *s->e);
-    oto_pf_decoder_run(s, d, memory, end, last - first, s->hot.hidden + at);
+    if (!oto_pf_decoder_run(s, d, memory, end, last - first, s->hot.hidden + at))
+        return false;
     for (size_t i = 0; i < size; i++)
         s->t[i] += s->e[i];
     oto_pf_pick(s, &s->m->hot.out, from, n, s->m->hot.no_bias);
+    return true;
 }
 
 /* The rows that a window attends to most, the best first, then that of <s>. That one may be among
@@ -234,7 +237,7 @@ static int choose(pf_network *s, int window)
     return kept + 1;
 }
 
-void oto_pf_hot_run(pf_network *s, int windows)
+bool oto_pf_hot_run(pf_network *s, int windows)
 {
     const pf_hot_list *list = s->hot.now;
     int *end = s->hot.order; /* free when the list is embedded */
@@ -242,13 +245,14 @@ void oto_pf_hot_run(pf_network *s, int windows)
     if (list->n <= PF_HOT_KEPT) {
         const pf_memory memory = {.rows = list->rows, .n = list->n};
 
-        run_windows(s, 0, windows, &memory, end);
-        return;
+        return run_windows(s, 0, windows, &memory, end);
     }
     for (int i = 0; i < windows; i++)
         if (s->n_tokens[i] > (i > 0 ? s->n_tokens[i - 1] : 0)) {
             const pf_memory memory = {.rows = s->hot.kept, .n = choose(s, i)};
 
-            run_windows(s, i, i + 1, &memory, end);
+            if (!run_windows(s, i, i + 1, &memory, end))
+                return false;
         }
+    return true;
 }

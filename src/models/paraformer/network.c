@@ -175,13 +175,14 @@ static void weigh(pf_network *s, const float *h, int n, float *alpha)
     alpha[n] = m->tail;
 }
 
-void oto_pf_encode(pf_network *s, int n)
+bool oto_pf_encode(pf_network *s, int n)
 {
     int tokens = 0;
 
     s->sanm.n_seq = n;
     oto_sanm_place(&s->sanm);
-    oto_sanm_run(&s->sanm, s->m->enc, s->m->n_enc, true, &s->m->enc_norm);
+    if (!oto_sanm_run(&s->sanm, s->m->enc, s->m->n_enc, true, &s->m->enc_norm))
+        return false;
     for (int i = 0; i < n; i++) {
         const int first = i > 0 ? s->n_rows[i - 1] : 0, rows = s->n_rows[i] - first;
         const float *h = s->sanm.x + (size_t)first * PF_D;
@@ -194,6 +195,7 @@ void oto_pf_encode(pf_network *s, int n)
                       : integrate(h, alpha, rows, s->e + (size_t)tokens * PF_D, s->fire + tokens);
         s->n_tokens[i] = tokens;
     }
+    return true;
 }
 
 /* ---- decoder ---- */
@@ -219,7 +221,7 @@ void oto_pf_pick(pf_network *s, const oto_dense *out, int at, int n, int keep)
     }
 }
 
-void oto_pf_decode(pf_network *s, int windows)
+bool oto_pf_decode(pf_network *s, int windows)
 {
     const paraformer *m = s->m;
     const int n = s->n_tokens[windows - 1];
@@ -227,13 +229,13 @@ void oto_pf_decode(pf_network *s, int windows)
     const pf_memory h = {.rows = s->sanm.x, .n = s->n_rows[windows - 1], .end = s->n_rows};
 
     if (n == 0)
-        return;
+        return true;
     if (s->hot.now != NULL)
         memcpy(s->hot.e0, s->e, bytes);
-    oto_pf_decoder_run(s, &m->dec, &h, s->n_tokens, windows, s->e);
+    if (!oto_pf_decoder_run(s, &m->dec, &h, s->n_tokens, windows, s->e))
+        return false;
     if (s->hot.now != NULL)
         memcpy(s->hot.hidden, s->t, bytes);
     oto_pf_pick(s, &m->out, 0, n, -1);
-    if (s->hot.now != NULL)
-        oto_pf_hot_run(s, windows);
+    return s->hot.now == NULL || oto_pf_hot_run(s, windows);
 }

@@ -122,23 +122,35 @@ static void load(state *s, int first, int n)
     }
 }
 
+/* False: stopped. */
+static bool run_network(state *s, int n)
+{
+    oto_asr_stats *t = &s->stats;
+    oto_lap lap;
+    bool done;
+
+    oto_lap_start(&lap);
+    done = oto_pf_encode(&s->net, n);
+    oto_lap_take(&lap, "encodes", &t->encoder_s, &t->encoder_core_s);
+    if (done)
+        done = oto_pf_decode(&s->net, n);
+    oto_lap_take(&lap, "decodes", &t->decoder_s, &t->decoder_core_s);
+    if (done && s->m->has_times) {
+        oto_pf_time(&s->net, n);
+        oto_lap_take(&lap, "words", &t->words_s, &t->words_core_s);
+    }
+    return done;
+}
+
 static int run_group(state *s, int first, int n, const oto_asr_window *w, oto_arena *job,
                      oto_asr_result *out, oto_err *e)
 {
     oto_asr_stats *t = &s->stats;
-    oto_lap lap;
     int rc = 0;
 
-    oto_lap_start(&lap);
     load(s, first, n);
-    oto_pf_encode(&s->net, n);
-    oto_lap_take(&lap, "encodes", &t->encoder_s, &t->encoder_core_s);
-    oto_pf_decode(&s->net, n);
-    oto_lap_take(&lap, "decodes", &t->decoder_s, &t->decoder_core_s);
-    if (s->m->has_times) {
-        oto_pf_time(&s->net, n);
-        oto_lap_take(&lap, "words", &t->words_s, &t->words_core_s);
-    }
+    if (!run_network(s, n))
+        return oto_fail(e, OTO_E_CANCELLED, "cancelled");
     for (int i = 0; i < n && rc == 0; i++)
         rc = give(s, i, &w[first + i], job, &out[first + i], e);
     t->windows += n;
@@ -154,6 +166,7 @@ static int asr_run(void *state_, const oto_asr_options *o, const oto_asr_window 
     oto_lap lap;
     int rc = 0;
 
+    s->net.sanm.stop = o->stop;
     oto_lap_start(&lap);
     oto_pf_hot_set(&s->net, o->hotwords);
     oto_lap_take(&lap, "decodes", &s->stats.decoder_s, &s->stats.decoder_core_s);

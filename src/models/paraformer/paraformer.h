@@ -205,9 +205,10 @@ typedef struct {
 size_t oto_pf_network_bytes(const paraformer *m, int max_windows);
 int oto_pf_network_new(const paraformer *m, int max_windows, oto_pool *pool, oto_arena *a,
                        pf_network *out, oto_err *e);
-/* From s->sanm.in, the features of n windows that end at n_rows, to ids, log_prob and fire. */
-void oto_pf_encode(pf_network *s, int n);
-void oto_pf_decode(pf_network *s, int n);
+/* From s->sanm.in, the features of n windows that end at n_rows, to ids, log_prob and fire. False:
+ * s->sanm.stop said so between two layers. */
+bool oto_pf_encode(pf_network *s, int n);
+bool oto_pf_decode(pf_network *s, int n);
 /* ids and log_prob of n tokens from `at` on by `out`, of the rows in s->t; those whose best is
  * `keep` stay as they are. */
 void oto_pf_pick(pf_network *s, const oto_dense *out, int at, int n, int keep);
@@ -220,8 +221,9 @@ typedef struct {
     int n;
     const int *end; /* [windows] or NULL */
 } pf_memory;
-/* Rows x of windows that end at `end` through the decoder, in place; the result is in s->t. */
-void oto_pf_decoder_run(pf_network *s, const pf_decoder *d, const pf_memory *memory, const int *end,
+/* Rows x of windows that end at `end` through the decoder, in place; the result is in s->t. False:
+ * stopped. */
+bool oto_pf_decoder_run(pf_network *s, const pf_decoder *d, const pf_memory *memory, const int *end,
                         int windows, float *x);
 /* How much the n tokens x of one window attend to each of the memory's rows in layer `at`, summed
  * over heads and tokens; x is used up. */
@@ -230,7 +232,8 @@ void oto_pf_decoder_scores(pf_network *s, const pf_decoder *d, int at, const pf_
 
 /* Before a run: its list, from those embedded or anew; s->hot.now. NULL or no known word: none. */
 void oto_pf_hot_set(pf_network *s, const char *hotwords);
-/* After the main decoder, with a list: tokens in which a hot word is heard become its own. */
-void oto_pf_hot_run(pf_network *s, int windows);
+/* After the main decoder, with a list: tokens in which a hot word is heard become its own. False:
+ * stopped. */
+bool oto_pf_hot_run(pf_network *s, int windows);
 
 #endif

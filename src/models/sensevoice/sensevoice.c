@@ -114,14 +114,16 @@ static void pick_task(void *arg, int task, int thread)
         best == BLANK ? 0 : row[best] - oto_k()->logsumexp_f32(row, n_vocab);
 }
 
-static void recognise(state *s)
+/* False: stopped. */
+static bool recognise(state *s)
 {
     const sensevoice *m = s->m;
     const int rows = s->end[s->sanm.n_seq - 1];
 
     oto_sanm_place(&s->sanm);
-    oto_sanm_run(&s->sanm, m->enc, m->n_enc, true, &m->enc_norm);
-    oto_sanm_run(&s->sanm, m->enc + m->n_enc, m->n_tp, false, &m->tp_norm);
+    if (!oto_sanm_run(&s->sanm, m->enc, m->n_enc, true, &m->enc_norm) ||
+        !oto_sanm_run(&s->sanm, m->enc + m->n_enc, m->n_tp, false, &m->tp_norm))
+        return false;
     for (int from = 0; from < rows; from += SV_LOGITS) {
         const int n = OTO_MIN(SV_LOGITS, rows - from);
         picking p = {.s = s, .from = from};
@@ -130,6 +132,7 @@ static void recognise(state *s)
                       s->logits);
         oto_pool_run(s->pool, n, pick_task, &p);
     }
+    return true;
 }
 
 /* ---- results ---- */
@@ -246,16 +249,20 @@ static int asr_run(void *state_, const oto_asr_options *o, const oto_asr_window 
     state *s = state_;
     oto_asr_stats *t = &s->stats;
     oto_lap lap;
+    bool done;
     int rc = 0;
 
+    s->sanm.stop = o->stop;
     oto_lap_start(&lap);
     oto_heard_run(&s->heard, w, n);
     oto_lap_take(&lap, "hears", &t->features_s, &t->features_core_s);
     for (int i = 0, got; i < n && rc == 0; i += got) {
         got = oto_heard_group(&s->heard, i, n, SV_ASKS, SV_ROWS, s->end);
         load(s, i, got, o->language);
-        recognise(s);
+        done = recognise(s);
         oto_lap_take(&lap, "encodes", &t->encoder_s, &t->encoder_core_s);
+        if (!done)
+            return oto_fail(e, OTO_E_CANCELLED, "cancelled");
         for (int k = 0; k < got && rc == 0; k++)
             rc = give(s, k, &w[i + k], job, &out[i + k], e);
         oto_lap_take(&lap, "decodes", &t->decoder_s, &t->decoder_core_s);

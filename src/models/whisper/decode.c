@@ -163,23 +163,26 @@ static void lap(const char *what, clock_pair start, double *wall_s, double *core
  * well with a second of that (docs/speed.md). A short one does not, it is taken for the beginning
  * of more; but behind two seconds every fourth frame of the silence does. f32 and bf16 stay with
  * the definition. */
-static void encode(struct state *s, int i, const struct window *w)
+static bool encode(struct state *s, int i, const struct window *w, const oto_stop *stop)
 {
     const int sound = (w->n_frames + 1) / 2;
 
     if (s->d->compute != OTO_COMPUTE_I8)
-        oto_whisper_encode(s->net, i, s->mel, OTO_WHISPER_FRAMES, false);
-    else if (sound < OTO_WHISPER_FRAMES / 2)
-        oto_whisper_encode(s->net, i, s->mel, (sound + SHORT_TAIL + 15) / 16 * 16, true);
-    else
-        oto_whisper_encode(s->net, i, s->mel, OTO_MIN(sound + TAIL, OTO_WHISPER_FRAMES), false);
+        return oto_whisper_encode(s->net, i, s->mel, OTO_WHISPER_FRAMES, false, stop);
+    if (sound < OTO_WHISPER_FRAMES / 2)
+        return oto_whisper_encode(s->net, i, s->mel, (sound + SHORT_TAIL + 15) / 16 * 16, true,
+                                  stop);
+    return oto_whisper_encode(s->net, i, s->mel, OTO_MIN(sound + TAIL, OTO_WHISPER_FRAMES), false,
+                              stop);
 }
 
-static void hear(struct state *s, int i, const oto_asr_window *in)
+/* False: stopped. */
+static bool hear(struct state *s, int i, const oto_asr_window *in, const oto_stop *stop)
 {
     struct window *w = &s->window[i];
     size_t n = OTO_MIN(in->n, (size_t)480000);
     clock_pair start = now();
+    bool done;
 
     memset(w, 0, sizeof *w);
     w->ms = (int64_t)(n / 16);
@@ -194,10 +197,11 @@ static void hear(struct state *s, int i, const oto_asr_window *in)
     lap("front end", start, &s->stats.features_s, &s->stats.features_core_s);
     s->stats.windows++;
     if (!w->heard)
-        return;
+        return !oto_stopped(stop);
     start = now();
-    encode(s, i, w);
+    done = encode(s, i, w, stop);
     lap("encodes", start, &s->stats.encoder_s, &s->stats.encoder_core_s);
+    return done;
 }
 
 /* ---- language ---- */
@@ -227,6 +231,11 @@ static int find_languages(struct state *s, const oto_asr_options *o, int n, oto_
 }
 
 /* ---- attempts ---- */
+
+static int stopped(oto_err *e)
+{
+    return oto_fail(e, OTO_E_CANCELLED, "cancelled");
+}
 
 static int measure(struct state *s, struct attempt *t, oto_arena *job, oto_err *e)
 {
@@ -311,7 +320,8 @@ static int decode_at(struct state *s, const oto_asr_options *o, int n, int attem
     }
     if (attempt > 0)
         s->stats.fallbacks += n_take;
-    oto_whisper_generate(s->generator, &s->prompt, &rules, &search, s->take, n_take);
+    if (!oto_whisper_generate(s->generator, &s->prompt, &rules, &search, s->take, n_take, &o->stop))
+        return stopped(e);
     for (int i = 0; i < n_take; i++) {
         struct window *w = &s->window[s->slot[i]];
         if ((rc = measure(s, &w->last, job, e)) != 0)
@@ -448,16 +458,14 @@ int oto_whisper_asr_run(void *state, const oto_asr_options *o, const oto_asr_win
     if ((rc = oto_whisper_prompt_make(s->d, s->tokens, o, job, &s->prompt, e)) != 0)
         return rc;
     for (int i = 0; i < n; i++)
-        hear(s, i, &w[i]);
+        if (!hear(s, i, &w[i], &o->stop))
+            return stopped(e);
     clock_pair start = now();
-    if ((rc = find_languages(s, o, n, e)) != 0)
-        return rc;
-    for (int k = 0; k < OTO_MAX(o->n_temperatures, 1); k++)
-        if ((rc = decode_at(s, o, n, k, job, e)) != 0)
-            return rc;
+    rc = find_languages(s, o, n, e);
+    for (int k = 0; k < OTO_MAX(o->n_temperatures, 1) && rc == 0; k++)
+        rc = decode_at(s, o, n, k, job, e);
     lap("decodes", start, &s->stats.decoder_s, &s->stats.decoder_core_s);
-    for (int i = 0; i < n; i++)
-        if ((rc = report(s, o, i, job, &out[i], e)) != 0)
-            return rc;
-    return 0;
+    for (int i = 0; i < n && rc == 0; i++)
+        rc = oto_stopped(&o->stop) ? stopped(e) : report(s, o, i, job, &out[i], e);
+    return rc;
 }

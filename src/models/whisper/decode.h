@@ -111,10 +111,10 @@ int oto_whisper_generator_new(const oto_whisper_dims *d, oto_whisper_state *net,
                               int max_batch, int max_beam, oto_arena *a,
                               oto_whisper_generator **out, oto_err *e) OTO_CHECK;
 /* Decodes n ≤ max_batch windows together. search->lanes ≤ max_beam; its eot and max_tokens are set
- * here. A window's outcome does not depend on the others. */
-void oto_whisper_generate(oto_whisper_generator *g, const oto_whisper_prompt *prompt,
+ * here. A window's outcome does not depend on the others. False: stopped between two tokens. */
+bool oto_whisper_generate(oto_whisper_generator *g, const oto_whisper_prompt *prompt,
                           const oto_whisper_rules *rules, const oto_search_options *search,
-                          oto_whisper_take *const *take, int n);
+                          oto_whisper_take *const *take, int n, const oto_stop *stop) OTO_CHECK;
 /* Languages of n ≤ max_batch windows: index and probability into language[i], probability[i]. */
 void oto_whisper_languages(oto_whisper_generator *g, const int *window, int n, int *language,
                            float *probability);

@@ -195,9 +195,9 @@ static bool step(oto_whisper_generator *g, const oto_whisper_prompt *prompt, int
     return true;
 }
 
-void oto_whisper_generate(oto_whisper_generator *g, const oto_whisper_prompt *prompt,
+bool oto_whisper_generate(oto_whisper_generator *g, const oto_whisper_prompt *prompt,
                           const oto_whisper_rules *rules, const oto_search_options *search,
-                          oto_whisper_take *const *take, int n)
+                          oto_whisper_take *const *take, int n, const oto_stop *stop)
 {
     oto_search_options o = *search;
 
@@ -211,11 +211,13 @@ void oto_whisper_generate(oto_whisper_generator *g, const oto_whisper_prompt *pr
     if (n > 0)
         read_prompts(g, prompt, o.lanes, prompt->n - 1 + o.max_tokens, take, n);
     for (bool from_prompt = true; step(g, prompt, o.lanes, from_prompt, n); from_prompt = false)
-        ;
+        if (oto_stopped(stop))
+            return false;
     for (int w = 0; w < n; w++) {
         const int32_t *best = oto_search_best(g->search[w], &take[w]->n, &take[w]->sum_log_prob);
         memcpy(take[w]->tokens, best, (size_t)take[w]->n * sizeof *best);
     }
+    return true;
 }
 
 void oto_whisper_languages(oto_whisper_generator *g, const int *window, int n, int *language,

@@ -329,19 +329,22 @@ static void carry_task(void *arg, int task, int thread)
 
 /* x → h, normed, through all layers, block by block; threads meet only where all keys are needed.
  * These are packed where the window's own will be. */
-static void carry_layers(oto_whisper_state *s, int window, int rows)
+static bool carry_layers(oto_whisper_state *s, int window, int rows, const oto_stop *stop)
 {
     const oto_whisper *m = s->m;
     const size_t width = (size_t)m->dims.width;
     const int frames = s->frames[window];
     carry c = {.s = s, .rows = rows, .frames = frames};
     for (int i = 0; i <= m->dims.n_layers_enc; i++) {
+        if (oto_stopped(stop))
+            return false;
         c.layer = i > 0 ? &m->enc[i - 1] : NULL;
         c.next = i < m->dims.n_layers_enc ? &m->enc[i] : NULL;
         if (i > 0)
             c.kv8 = pack_kv8(s, 0, window, s->big + width, 3 * width);
         oto_pool_run(s->pool, (frames + rows - 1) / rows, carry_task, &c);
     }
+    return true;
 }
 
 /* h = the result of attention among the rows of qkv in `big` */
@@ -373,12 +376,14 @@ static void attend(oto_whisper_state *s, int window)
 }
 
 /* The same, one operation after the other. */
-static void run_layers(oto_whisper_state *s, int window)
+static bool run_layers(oto_whisper_state *s, int window, const oto_stop *stop)
 {
     const oto_whisper *m = s->m;
     const int frames = s->frames[window];
     for (int i = 0; i < m->dims.n_layers_enc; i++) {
         const whisper_layer *l = &m->enc[i];
+        if (oto_stopped(stop))
+            return false;
         norm(s, &l->ln1, frames);
         linear(s, &l->qkv, s->h, frames, OTO_ACT_NONE, NULL, s->big);
         attend(s, window);
@@ -386,6 +391,7 @@ static void run_layers(oto_whisper_state *s, int window)
         feed_forward(s, l, frames);
     }
     norm(s, &m->enc_ln, frames);
+    return true;
 }
 
 /* x += position: of every frame that is heard, of every fourth behind these, not always the same
@@ -402,7 +408,8 @@ static void place(oto_whisper_state *s, int heard, int frames)
     }
 }
 
-void oto_whisper_encode(oto_whisper_state *s, int window, const float *mel, int heard, bool thin)
+bool oto_whisper_encode(oto_whisper_state *s, int window, const float *mel, int heard, bool thin,
+                        const oto_stop *stop)
 {
     const oto_whisper *m = s->m;
     const int rows = carried_rows(s);
@@ -433,19 +440,18 @@ void oto_whisper_encode(oto_whisper_state *s, int window, const float *mel, int 
                                         .y = s->x});
     if (thin)
         place(s, heard, frames);
-    if (rows > 0)
-        carry_layers(s, window, rows);
-    else
-        run_layers(s, window);
+    if (!(rows > 0 ? carry_layers(s, window, rows, stop) : run_layers(s, window, stop)))
+        return false;
     for (int i = 0; i < m->dims.n_layers_dec; i++) {
         linear(s, &m->dec[i].kv, s->h, frames, OTO_ACT_NONE, NULL, s->big);
         keep_cross(s, i, window);
     }
+    return true;
 }
 
 void oto_whisper_encode_out(oto_whisper_state *s, int window, const float *mel, float *out)
 {
-    oto_whisper_encode(s, window, mel, FRAMES, false);
+    oto_whisper_encode(s, window, mel, FRAMES, false, &(oto_stop){.ask = NULL});
     memcpy(out, s->h, cross_elems(s->m) * sizeof *out);
 }
 

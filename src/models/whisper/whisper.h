@@ -47,8 +47,10 @@ int oto_whisper_state_new(const oto_whisper *m, int max_windows, int max_lanes, 
 /* mel [3000][n_mels] → cross keys and values of window slot `window` (0 … max_windows-1). Of its
  * OTO_WHISPER_FRAMES frames, all of which the model was trained on, the first `heard` are heard; of
  * the others, which must be silence, none, or when `thin` every fourth, weighing as much as four
- * (int8 alone; heard is a multiple of 16 then). */
-void oto_whisper_encode(oto_whisper_state *s, int window, const float *mel, int heard, bool thin);
+ * (int8 alone; heard is a multiple of 16 then). False: stopped between two layers, and the slot
+ * holds nothing. */
+bool oto_whisper_encode(oto_whisper_state *s, int window, const float *mel, int heard, bool thin,
+                        const oto_stop *stop);
 /* The same, also copying the encoder's output [1500][width] to `out` (tests). */
 void oto_whisper_encode_out(oto_whisper_state *s, int window, const float *mel, float *out);
 

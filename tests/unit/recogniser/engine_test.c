@@ -4,6 +4,7 @@
 
 #include "kernels/kernels.h"
 
+#include <limits.h>
 #include <setjmp.h>
 #include <unistd.h>
 #include <cmocka.h>
@@ -53,11 +54,23 @@ static int close_models(void **state)
 
 typedef struct {
     oto_engine *engine;
+    bool words;
     char path[1024], text[1 << 15];
     size_t n;
     int rc, segments, stop_at;
+    _Atomic int asked;
+    int stop_from; /* this question; 0: no run is stopped */
+    oto_stop stop; /* instead of counting */
+    oto_asr_stats stats;
     oto_err e;
 } lane;
+
+static bool count(void *arg)
+{
+    lane *l = arg;
+
+    return ++l->asked >= l->stop_from;
+}
 
 static int on_segment(void *arg, const oto_segment *s)
 {
@@ -74,17 +87,22 @@ static void *hear(void *arg)
     const oto_recogniser_options o = {.engine = l->engine, .vad = vad};
     oto_recogniser *r = NULL;
     oto_job_options job;
-    oto_job_result result;
+    oto_job_result result = {.audio_ms = 0};
 
     oto_job_defaults(&job);
     job.asr.beam = 1;
+    job.asr.words = l->words;
+    job.asr.stop = l->stop_from > 0 ? (oto_stop){count, l} : l->stop;
     job.on_segment = on_segment;
     job.arg = l;
+    l->asked = 0;
+    l->text[0] = '\0';
     l->n = 0;
     l->segments = 0;
     l->rc = oto_recogniser_new(&o, &r, &l->e);
     if (l->rc == 0)
         l->rc = oto_recogniser_run(r, l->path, &job, &result, &l->e);
+    l->stats = result.asr;
     oto_recogniser_free(r);
     return NULL;
 }
@@ -96,15 +114,20 @@ static void make_lane(lane *l, oto_engine *g, const char *name)
     snprintf(l->path, sizeof l->path, "%s", under("OTO_TEST_DATA", "build/testdata", name));
 }
 
-static oto_engine *make_engine(void)
+static oto_engine *make_engine_of(oto_crew *crew)
 {
-    const oto_engine_options o = {asr, 2, 3, 5, NULL};
+    const oto_engine_options o = {asr, 2, 3, 5, crew};
     oto_engine *g;
     oto_err e = {0};
 
     if (oto_engine_new(&o, &g, &e) != 0)
         fail_msg("%s", e.text);
     return g;
+}
+
+static oto_engine *make_engine(void)
+{
+    return make_engine_of(NULL);
 }
 
 static void test_together_as_alone(void **state)
@@ -167,6 +190,199 @@ static void test_one_stops(void **state)
     oto_engine_free(g);
 }
 
+/* ---- runs that are stopped ---- */
+
+/* Wherever it is stopped, in the encoder, between tokens or before words are timed, the run is over
+ * with the next question at most, and the engine is as before. */
+static void test_a_run_is_stopped(void **state)
+{
+    static lane calm, stopped;
+    int questions;
+    oto_engine *g;
+
+    (void)state;
+    if (asr == NULL)
+        skip();
+    g = make_engine();
+    make_lane(&calm, g, "en20.wav");
+    calm.words = true;
+    calm.stop_from = INT_MAX;
+    hear(&calm);
+    if (calm.rc != 0)
+        fail_msg("%s", calm.e.text);
+    questions = calm.asked;
+    /* One before each layer, one behind each token. */
+    assert_true(questions > calm.stats.steps);
+    for (int i = 0; i < 4; i++) {
+        const int at[] = {1, 3, questions / 2, questions};
+
+        stopped = calm;
+        stopped.stop_from = at[i];
+        hear(&stopped);
+        assert_int_equal(stopped.rc, OTO_E_CANCELLED);
+        assert_in_range(stopped.asked, at[i], at[i] + 1);
+        assert_string_equal(stopped.text, "");
+        stopped.stop_from = INT_MAX;
+        hear(&stopped);
+        assert_int_equal(stopped.rc, 0);
+        assert_int_equal(stopped.asked, questions);
+        assert_string_equal(stopped.text, calm.text);
+    }
+    oto_engine_free(g);
+}
+
+/* Two lanes that wait for a crew which this thread holds. */
+typedef struct {
+    oto_crew *crew;
+    turn turn;
+    oto_engine *engine;
+    lane lanes[2];
+    pthread_t threads[2];
+} pair;
+
+static void hold_up(pair *p, oto_stop first, oto_stop second)
+{
+    const oto_stop never = {NULL, NULL};
+    oto_err e = {0};
+    int n;
+
+    memset(p, 0, sizeof *p);
+    assert_int_equal(oto_crew_new(2, &p->crew, &e), 0);
+    p->engine = make_engine_of(p->crew);
+    assert_true(take_turn(p->crew, &p->turn, &never));
+    make_lane(&p->lanes[0], p->engine, "en60.wav");
+    make_lane(&p->lanes[1], p->engine, "en20.wav");
+    p->lanes[0].stop = first;
+    p->lanes[1].stop = second;
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(pthread_create(&p->threads[i], NULL, hear, &p->lanes[i]), 0);
+    do {
+        usleep(1000);
+        n = 0;
+        pthread_mutex_lock(&p->engine->lock);
+        for (const request *r = p->engine->waiting; r != NULL; r = r->next)
+            n++;
+        pthread_mutex_unlock(&p->engine->lock);
+    } while (n < 2);
+}
+
+static void join(pair *p)
+{
+    for (int i = 0; i < 2; i++)
+        pthread_join(p->threads[i], NULL);
+}
+
+static void let_go(pair *p)
+{
+    oto_engine_free(p->engine);
+    oto_crew_free(p->crew);
+}
+
+/* Text of en20.wav by an engine as it is now. */
+static const char *text_of(oto_engine *g)
+{
+    static lane l;
+
+    make_lane(&l, g, "en20.wav");
+    hear(&l);
+    if (l.rc != 0)
+        fail_msg("%s", l.e.text);
+    return l.text;
+}
+
+static _Atomic int wanted_asked;
+
+/* From when the run has begun. */
+static bool has_begun(void *arg)
+{
+    const pair *p = arg;
+
+    return p->engine->n_places > 0;
+}
+
+static bool is_wanted(void *arg)
+{
+    (void)arg;
+    wanted_asked++;
+    return false;
+}
+
+static void test_others_in_the_run_are_heard(void **state)
+{
+    static pair p;
+    oto_engine_stats stats;
+
+    (void)state;
+    if (asr == NULL)
+        skip();
+    hold_up(&p, (oto_stop){has_begun, &p}, (oto_stop){is_wanted, NULL});
+    wanted_asked = 0;
+    end_turn(p.crew);
+    join(&p);
+    assert_int_equal(p.lanes[0].rc, OTO_E_CANCELLED);
+    if (p.lanes[1].rc != 0)
+        fail_msg("%s", p.lanes[1].e.text);
+    oto_engine_stats_get(p.engine, &stats);
+    assert_int_equal(stats.mixed_runs, 1);
+    assert_true(wanted_asked > stats.asr.steps); /* only where the other one is stopped */
+    assert_string_equal(p.lanes[1].text, text_of(p.engine));
+    let_go(&p);
+}
+
+static void test_all_in_the_run_are_stopped(void **state)
+{
+    static pair p;
+    oto_engine_stats stats;
+
+    (void)state;
+    if (asr == NULL)
+        skip();
+    hold_up(&p, (oto_stop){has_begun, &p}, (oto_stop){has_begun, &p});
+    end_turn(p.crew);
+    join(&p);
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(p.lanes[i].rc, OTO_E_CANCELLED);
+    oto_engine_stats_get(p.engine, &stats);
+    assert_int_equal(stats.mixed_runs, 1);
+    assert_int_equal(stats.windows, 0);
+    assert_int_equal(stats.asr.steps, 0);
+    assert_true(text_of(p.engine)[0] == '[');
+    let_go(&p);
+}
+
+static _Atomic bool over;
+
+static bool is_over(void *arg)
+{
+    (void)arg;
+    return over;
+}
+
+/* Neither for the crew nor for the one who leads. */
+static void test_who_is_stopped_does_not_wait(void **state)
+{
+    static pair p;
+    oto_engine_stats stats;
+
+    (void)state;
+    if (asr == NULL)
+        skip();
+    over = false;
+    hold_up(&p, (oto_stop){is_over, NULL}, (oto_stop){is_over, NULL});
+    over = true;
+    join(&p);
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(p.lanes[i].rc, OTO_E_CANCELLED);
+    assert_ptr_equal(p.crew->first, &p.turn);
+    assert_null(p.turn.next);
+    assert_null(p.engine->waiting);
+    oto_engine_stats_get(p.engine, &stats);
+    assert_int_equal(stats.runs, 0);
+    end_turn(p.crew);
+    assert_true(text_of(p.engine)[0] == '[');
+    let_go(&p);
+}
+
 static void test_other_options_go_apart(void **state)
 {
     oto_asr_options a, b;
@@ -188,6 +404,10 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_together_as_alone),
         cmocka_unit_test(test_one_stops),
+        cmocka_unit_test(test_a_run_is_stopped),
+        cmocka_unit_test(test_others_in_the_run_are_heard),
+        cmocka_unit_test(test_all_in_the_run_are_stopped),
+        cmocka_unit_test(test_who_is_stopped_does_not_wait),
         cmocka_unit_test(test_other_options_go_apart),
     };
 
