@@ -4,6 +4,8 @@
 
 #include "golden.h"
 
+#include <limits.h>
+
 #define MANY 70
 
 /* The model in each precision, made when first asked for. */
@@ -242,6 +244,51 @@ static void test_long_list(void **state)
     free(text);
 }
 
+typedef struct {
+    int asked, stop_from;
+} questions;
+
+static bool count(void *arg)
+{
+    questions *q = arg;
+
+    return ++q->asked >= q->stop_from;
+}
+
+/* Before any layer of the encoder and of both decoders; the next run is as any other. */
+static void test_a_run_is_stopped(void **state)
+{
+    fixture *f = network(OTO_COMPUTE_I8);
+    const oto_asr_window w = {f->pcm, SAMPLES, false};
+    questions q = {0, INT_MAX};
+    oto_asr_result calm, again;
+    oto_asr_options o;
+    oto_arena *job;
+    oto_asr *asr;
+    oto_err e;
+    int all;
+
+    (void)state;
+    oto_asr_defaults(&o);
+    o.hotwords = few();
+    o.stop = (oto_stop){count, &q};
+    assert_int_equal(oto_arena_new("job", (size_t)16 << 20, &job, &e), 0);
+    assert_int_equal(oto_asr_new(f->model, 1, 1, f->pool, f->arena, &asr, &e), 0);
+    assert_int_equal(oto_asr_run(asr, &o, &w, 1, job, &calm, &e), 0);
+    all = q.asked;
+    assert_true(all >= hot_size.n_enc + hot_size.n_dec + 2);
+    for (int i = 1; i <= all; i++) {
+        q = (questions){0, i};
+        assert_int_equal(oto_asr_run(asr, &o, &w, 1, job, &again, &e), OTO_E_CANCELLED);
+        assert_int_equal(q.asked, i);
+    }
+    q = (questions){0, INT_MAX};
+    assert_int_equal(oto_asr_run(asr, &o, &w, 1, job, &again, &e), 0);
+    assert_int_equal(again.n_raw, calm.n_raw);
+    assert_memory_equal(again.raw_tokens, calm.raw_tokens, (size_t)calm.n_raw * sizeof(int32_t));
+    oto_arena_free(job);
+}
+
 static void test_models_without_them(void **state)
 {
     seeded_size size = hot_size;
@@ -271,6 +318,7 @@ int main(void)
         cmocka_unit_test(test_windows_do_not_know_each_other),
         cmocka_unit_test(test_lists_are_kept),
         cmocka_unit_test(test_long_list),
+        cmocka_unit_test(test_a_run_is_stopped),
         cmocka_unit_test(test_models_without_them),
     };
 

@@ -159,6 +159,41 @@ static void test_windows_do_not_know_each_other(void **unused)
     }
 }
 
+static bool count(void *arg)
+{
+    int *left = arg;
+
+    return --*left <= 0;
+}
+
+static void test_a_run_is_stopped(void **unused)
+{
+    static const size_t length[] = {16000};
+    oto_asr_result calm, again;
+    oto_asr_options o;
+    int left = 1000, all;
+    fixture f;
+    oto_err e;
+
+    (void)unused;
+    set_up(&f, &tiny, OTO_COMPUTE_I8);
+    oto_asr_defaults(&o);
+    o.stop = (oto_stop){count, &left};
+    const oto_asr_window w = {f.pcm, length[0], false};
+    assert_int_equal(asr_run(f.s, &o, &w, 1, f.job, &calm, &e), 0);
+    all = 1000 - left;
+    assert_true(all >= f.s->m->n_enc + f.s->m->n_tp);
+    for (int i = 1; i <= all; i++) {
+        left = i;
+        assert_int_equal(asr_run(f.s, &o, &w, 1, f.job, &again, &e), OTO_E_CANCELLED);
+        assert_int_equal(left, 0);
+    }
+    run(&f, length, 1, &again);
+    assert_int_equal(again.n_raw, calm.n_raw);
+    assert_memory_equal(again.raw_tokens, calm.raw_tokens, (size_t)calm.n_raw * sizeof(int32_t));
+    tear_down(&f);
+}
+
 static void test_tags(void **unused)
 {
     static const char *const said[] = {"<|zh|>",      "<|HAPPY|>", "<|Speech|>",
@@ -202,6 +237,7 @@ int main(void)
         cmocka_unit_test(test_like_pytorch),
         cmocka_unit_test(test_like_pytorch_at_full_size),
         cmocka_unit_test(test_windows_do_not_know_each_other),
+        cmocka_unit_test(test_a_run_is_stopped),
         cmocka_unit_test(test_tags),
         cmocka_unit_test(test_collapse),
     };
