@@ -4,12 +4,12 @@ by its class, and no harm to the others."""
 import os
 import signal
 import subprocess
-import time
 
 import pytest
 
 import rest
 import tool
+from patience import PATIENCE_S, wait_until
 
 pytestmark = pytest.mark.quick
 INPUT, USAGE, NOT_FOUND, DENIED, LIMIT, UNAVAILABLE = 3, 2, 4, 5, 6, 7
@@ -73,12 +73,10 @@ def test_killed_decoder(data, models):
     with open(os.path.join(data, "en20.wav"), "rb") as f:
         process.stdin.write(f.read(200000))
         process.stdin.flush()
-    until = time.monotonic() + 60
-    while not decoders(process.pid):
-        assert process.poll() is None and time.monotonic() < until
-        time.sleep(0.05)
-    os.kill(decoders(process.pid)[0], signal.SIGKILL)
-    _, err = process.communicate(timeout=60)
+    decoder = wait_until(lambda: process.poll() is not None or decoders(process.pid))
+    assert process.poll() is None
+    os.kill(decoder[0], signal.SIGKILL)
+    _, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == UNAVAILABLE, err
     assert b"the decoder was killed" in err
 

@@ -49,20 +49,6 @@ class Ballast:
         os.remove(self.path)
 
 
-def state(server, task):
-    return server.get_json(f"/api/v1/asr/result/{task}")[1]
-
-
-def wait(server, task, limit=90):
-    until = time.monotonic() + limit
-    while time.monotonic() < until:
-        reply = state(server, task)
-        if reply["status"] in ("done", "failed"):
-            return reply
-        time.sleep(0.1)
-    raise AssertionError(f"{task}: {reply}\n{server.text()}")
-
-
 def check_whole(data):
     db = sqlite3.connect(f"file:{data}/otolith.db?mode=ro", uri=True)
     assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
@@ -82,7 +68,7 @@ def test_an_upload_that_does_not_fit(models, data, disk):
         ballast.drop()
         status, reply = server.submit(os.path.join(data, "en20.wav"))
         assert status == 200, reply
-        assert wait(server, reply["task_id"])["status"] == "done"
+        assert server.wait_for_result(reply["task_id"])["status"] == "done"
     check_whole(disk / "data")
 
 
@@ -97,11 +83,8 @@ def test_room_is_left_for_what_was_accepted(models, data, disk):
         ballast.fill(leave=20 << 20)
         status, reply = server.submit(os.path.join(data, "en20.wav"))
         assert status == 507, reply
-        until = time.monotonic() + 10
-        while server.get_json("/health")[1]["status"] != "degraded" and time.monotonic() < until:
-            time.sleep(0.1)
-        health = server.get_json("/health")[1]
-        assert health["status"] == "degraded" and "disk is full" in health["error"]
+        server.wait_until(lambda: server.get_json("/health")[1]["status"] == "degraded")
+        assert "disk is full" in server.get_json("/health")[1]["error"]
         ballast.drop()
         assert server.submit(os.path.join(data, "en20.wav"))[0] == 200
 
@@ -111,26 +94,24 @@ def test_accepted_jobs_outlive_a_full_disk(models, data, disk):
     with RestServer(disk / "data", "--workers", "1", "--min-free", "0") as server:
         status, calm = server.submit(os.path.join(data, "en60.wav"))
         assert status == 200
-        calm = wait(server, calm["task_id"])
+        calm = server.wait_for_result(calm["task_id"])
         running = server.submit(os.path.join(data, "en.wav"))[1]["task_id"]
         queued = [server.submit(os.path.join(data, "en60.wav"))[1]["task_id"] for _ in range(2)]
-        until = time.monotonic() + 30
-        while not state(server, running).get("segments") and time.monotonic() < until:
-            time.sleep(0.05)
+        server.wait_until(lambda: server.result(running).get("segments"))
         ballast = Ballast(disk)
         for _ in range(60):
             ballast.fill()
             time.sleep(0.1)
         assert server.call("GET", "/health/live")[0] == 200
-        ended = [state(server, task)["status"] for task in [running, *queued]]
+        ended = [server.result(task)["status"] for task in [running, *queued]]
         assert "failed" not in ended
         ballast.drop()
         for task in queued:
-            assert wait(server, task)["text"] == calm["text"]
-        done = wait(server, running)
+            assert server.wait_for_result(task)["text"] == calm["text"]
+        done = server.wait_for_result(running)
         assert done["status"] == "done", server.text()
         alone = server.submit(os.path.join(data, "en.wav"))[1]["task_id"]
-        assert wait(server, alone)["text"] == done["text"]
+        assert server.wait_for_result(alone)["text"] == done["text"]
     check_whole(disk / "data")
 
 
@@ -138,7 +119,7 @@ def test_a_start_on_a_full_disk(models, data, disk):
     """Refused with the reason, or up and degraded; the jobs of before are there when there is room."""
     with RestServer(disk / "data", "--workers", "1", "--min-free", "0") as server:
         task = server.submit(os.path.join(data, "en20.wav"))[1]["task_id"]
-        text = wait(server, task)["text"]
+        text = server.wait_for_result(task)["text"]
     ballast = Ballast(disk)
     ballast.fill()
     server = RestServer(disk / "data", "--workers", "1", "--min-free", "0")
@@ -147,11 +128,11 @@ def test_a_start_on_a_full_disk(models, data, disk):
     except AssertionError:
         assert "space" in server.text().lower(), server.text()
     else:
-        assert state(server, task)["text"] == text
+        assert server.result(task)["text"] == text
         assert "disk is full" in server.get_json("/health")[1]["error"]
         assert server.call("GET", "/health/ready")[0] == 503
         server.stop(check=False)
     ballast.drop()
     with RestServer(disk / "data", "--workers", "1", "--min-free", "0") as again:
-        assert state(again, task)["text"] == text
+        assert again.result(task)["text"] == text
     check_whole(disk / "data")

@@ -4,7 +4,6 @@ fault. Needs a build with OTO_FAULTS. OTO_TEST_LONG=1 walks further."""
 
 import os
 import subprocess
-import time
 
 import pytest
 
@@ -28,20 +27,6 @@ def attempt(server, path):
     return reply["task_id"] if status == 200 else None
 
 
-def end_of(server, task, limit=60):
-    until = time.monotonic() + limit
-    while time.monotonic() < until:
-        try:
-            status, reply = server.get_json(f"/api/v1/asr/result/{task}")
-        except OSError:
-            status = 0
-        assert status != 404, f"job {task} is lost"
-        if status == 200 and reply["status"] in ("done", "failed"):
-            return reply
-        time.sleep(0.1)
-    return None
-
-
 def check_log(server, n):
     text = server.text()
     for bad in ("AddressSanitizer", "LeakSanitizer", "runtime error", "Assertion"):
@@ -62,10 +47,10 @@ def test_one_fault(data, models, tmp_path, n):
         server.start()
         task = attempt(server, path)
         if task is not None:
-            end_of(server, task)
+            server.wait_through(task, limit_s=60)
         server.stop(check=False)
     except (AssertionError, OSError):
-        # It did not start, and has to have said why.
+        # It did not start or the job did not end, and it has to have said why.
         assert server.text().strip(), f"N={n}: not a word"
         if server.process is not None:
             server.stop(check=False)
@@ -76,6 +61,6 @@ def test_one_fault(data, models, tmp_path, n):
         assert again is not None
         for job in (task, again):
             if job is not None:
-                reply = end_of(server, job)
-                assert reply is not None and reply["status"] == "done", f"N={n}: {reply}"
+                reply = server.wait_through(job)
+                assert reply["status"] == "done", f"N={n}: {reply}"
         check_log(server, n)

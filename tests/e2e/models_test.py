@@ -10,6 +10,7 @@ import pytest
 
 import tool
 from dialects_test import post
+from patience import PATIENCE_S
 from rest import RestServer
 
 SMALL, LARGE = "whisper-tiny.en", "whisper-base"
@@ -62,18 +63,8 @@ def metric(server, name):
     }
 
 
-def wait_for(server, task, limit=240):
-    until = time.monotonic() + limit
-    while True:
-        reply = server.get_json(f"/api/v1/jobs/{task}")[1]
-        if reply["state"] not in ("queued", "running"):
-            return reply
-        assert time.monotonic() < until, reply
-        time.sleep(0.05)
-
-
 def text_of(server, task):
-    job = wait_for(server, task)
+    job = server.wait_for(task)
     assert job["state"] == "done", job
     return server.get_json(f"/api/v1/asr/result/{task}")[1]["text"]
 
@@ -167,20 +158,14 @@ def test_what_each_model_can(both, recording):
         status, reply = both.submit(recording, model=model, task="translate")
         assert status == wanted
         if status == 200:
-            assert wait_for(both, reply["task_id"])["state"] == "done"
+            assert both.wait_for(reply["task_id"])["state"] == "done"
 
 
 def test_at_rest_only_the_default_stays(both, recording):
     heard(both, recording)
     heard(both, recording, model="big")
-    until = time.monotonic() + 20
-    while True:
-        held = metric(both, "otolith_model_resident")
-        if held == {f'{{process="worker-1",model="{SMALL}"}}': 1,
-                    '{process="worker-1",model="big"}': 0}:
-            break
-        assert time.monotonic() < until, held
-        time.sleep(0.2)
+    held = {f'{{process="worker-1",model="{SMALL}"}}': 1, '{process="worker-1",model="big"}': 0}
+    both.wait_until(lambda: metric(both, "otolith_model_resident") == held)
 
 
 # ---- one budget ----
@@ -245,9 +230,8 @@ def test_a_budget_for_one_at_a_time(texts, models, recording, tmp_path):
         jobs = [server.get_json(f"/api/v1/jobs/{t}")[1] for _, t in tasks]
         assert {j["attempts"] for j in jobs} == {1} and {j["crashes"] for j in jobs} == {0}
         never_both(server.log)
-        time.sleep(1.2)  # the worker's next figures
-        opens = metric(server, "otolith_worker_model_opens_total")['{process="worker-1"}']
-        assert opens >= 3
+        opens = "otolith_worker_model_opens_total"
+        server.wait_until(lambda: metric(server, opens)['{process="worker-1"}'] >= 3)
         restarts = metric(server, "otolith_process_restarts_total")['{process="worker-1"}']
         assert restarts == 0
 
@@ -267,13 +251,11 @@ def test_nobody_waits_for_ever(texts, models, data, recording, tmp_path):
         threads = [threading.Thread(target=stream) for _ in range(4)]
         [t.start() for t in threads]
         try:
-            while not done:
-                time.sleep(0.05)
+            server.wait_until(lambda: done)
             task = server.submit(recording, model=LARGE)[1]["task_id"]
             text = text_of(server, task)
             before = len(done)
-            while len(done) < before + 4:
-                time.sleep(0.05)
+            server.wait_until(lambda: len(done) >= before + 4)
         finally:
             stop.set()
             [t.join() for t in threads]
@@ -302,23 +284,22 @@ def test_one_that_waits_can_be_cancelled(models, data, recording, tmp_path):
         tmp_path / "data", "--beam", "1", "--workers", "1", "--models", LARGE, "--memory-limit", NARROW,
     ) as server:
         long = server.submit(os.path.join(data, "en.wav"))[1]["task_id"]
-        while server.get_json(f"/api/v1/jobs/{long}")[1]["done_ms"] == 0:
-            time.sleep(0.05)
+        server.wait_until(lambda: server.job(long)["done_ms"] > 0)
         waits = server.submit(recording, model=LARGE)[1]["task_id"]
         time.sleep(1)
         assert server.call_json("POST", f"/api/v1/jobs/{waits}/cancel")[0] == 200
-        assert wait_for(server, waits)["state"] == "cancelled"
+        assert server.wait_for(waits)["state"] == "cancelled"
         assert server.get_json(f"/api/v1/jobs/{long}")[1]["state"] == "running"
         # One that waits when the server stops is there again after the next start.
         again = server.submit(recording, model=LARGE)[1]["task_id"]
         time.sleep(0.5)
         assert server.call_json("POST", f"/api/v1/jobs/{long}/cancel")[0] == 200
-        assert wait_for(server, again)["state"] == "done"
+        assert server.wait_for(again)["state"] == "done"
 
 
 def test_a_limit_too_small_for_the_largest(models, tmp_path):
     result = tool.run("serve", "--listen", "127.0.0.1:0", "--data", tmp_path / "data", "-m", SMALL,
-                      "--models", LARGE, "--workers", "1", "--memory-limit", "250M", timeout=30)
+                      "--models", LARGE, "--workers", "1", "--memory-limit", "250M", timeout=PATIENCE_S)
     assert result.status == 6 and f"with {LARGE} need" in result.err, result.err
 
 
@@ -338,9 +319,15 @@ def test_a_limit_too_small_for_the_largest(models, tmp_path):
 )
 def test_bad_lists(models, tmp_path, value, status, said):
     result = tool.run("serve", "--listen", "127.0.0.1:0", "--data", tmp_path / "data", "-m", SMALL,
-                      "--models", value, timeout=30)
+                      "--models", value, timeout=PATIENCE_S)
     assert result.status == status and said in result.err, result.err
     assert "listening" not in result.err
+
+
+def is_asked_to_stop(pid):
+    """Of one that hears nothing yet."""
+    pending = tool.read("/proc", str(pid), "status").split("ShdPnd:")[1].split()[0]
+    return int(pending, 16) >> (signal.SIGTERM - 1) & 1
 
 
 def replaced(server, before):
@@ -360,14 +347,11 @@ def test_reload_changes_the_list(models, texts, recording, tmp_path):
         path.write_text(f"workers = 1\nbeam = 1\nmodels = other={SMALL}\n")
         before = server.processes("worker") + server.processes("gateway")
         server.process.send_signal(signal.SIGHUP)
-        time.sleep(1)
+        server.wait_until(lambda: all(is_asked_to_stop(p) for p in server.processes("worker")))
         for p in server.processes("worker"):
             os.kill(p, signal.SIGKILL)
-        until = time.monotonic() + 60
-        while not replaced(server, before) or server.call("GET", "/health/ready")[0] != 200:
-            assert time.monotonic() < until, server.text()
-            time.sleep(0.1)
-        job = wait_for(server, orphan)
+        server.wait_until(lambda: replaced(server, before) and server.ready())
+        job = server.wait_for(orphan)
         assert job["state"] == "failed" and LARGE in job["error"]["message"]
         assert "no longer" in job["error"]["message"] and job["crashes"] == 0
         assert ask(server, recording, model=LARGE)[0] == 404

@@ -11,7 +11,6 @@ import signal
 import threading
 import time
 
-import pytest
 
 import tool
 from rest import RestServer
@@ -46,19 +45,9 @@ def submit_until_accepted(server, path, key):
         time.sleep(0.5)
 
 
-def outcome(server, task, limit=400):
-    until = time.monotonic() + limit
-    while time.monotonic() < until:
-        try:
-            status, reply = server.get_json(f"/api/v1/asr/result/{task}")
-        except OSError:
-            time.sleep(0.3)
-            continue
-        assert status != 404, f"job {task} is lost"
-        if status == 200 and reply["status"] in ("done", "failed"):
-            return reply["status"], reply["text"], reply["error"]
-        time.sleep(0.3)
-    pytest.fail(f"job {task} did not end: {reply}")
+def outcome(server, task):
+    reply = server.wait_through(task)
+    return reply["status"], reply["text"], reply["error"]
 
 
 class Killer(threading.Thread):

@@ -57,7 +57,7 @@ function problem(e) {
 
 async function main() {
   const { url, key, tasks } = JSON.parse(fs.readFileSync(0, 'utf8'));
-  const client = new OpenAI({ baseURL: url, apiKey: key, maxRetries: 0, timeout: 60000 });
+  const client = new OpenAI({ baseURL: url, apiKey: key, maxRetries: 0, timeout: 600000 });
   const results = [];
   for (const task of tasks) {
     try {

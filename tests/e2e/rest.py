@@ -4,9 +4,9 @@ import http.client
 import json
 import os
 import ssl
-import time
 import uuid
 
+from patience import PATIENCE_S, wait_until
 from server import Server
 
 
@@ -37,11 +37,14 @@ class RestServer(Server):
     def start(self):
         """Ready, not just listening."""
         super().start()
-        until = time.monotonic() + 30
-        while self.call("GET", "/health/ready")[0] != 200:
-            assert time.monotonic() < until, self.text()
-            time.sleep(0.05)
+        self.wait_until(self.ready)
         return self
+
+    def ready(self):
+        try:
+            return self.call("GET", "/health/ready")[0] == 200
+        except OSError:
+            return False
 
     @property
     def port(self):
@@ -51,7 +54,7 @@ class RestServer(Server):
         """It alone: the kernel ends its children."""
         self.process.kill()
         self.process.wait()
-        self.reader.join(10)
+        self.reader.join(PATIENCE_S)
         self.process.stderr.close()
 
     def processes(self, role):
@@ -61,16 +64,21 @@ class RestServer(Server):
             return [p for p in direct if name_of(p) == f"oto-{role}"]
         return [q for p in direct for c in children(p) for q in [c, *children(c)]]
 
-    def call(self, method, path, body=None, headers=None, keyless=False, timeout=60):
+    def connect(self):
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_S)
+
+    def call(self, method, path, body=None, headers=None, keyless=False):
         """(status, body, headers) over a connection of its own."""
         headers = dict(headers or {})
         if self.key is not None and not keyless:
             headers["Authorization"] = f"Bearer {self.key}"
         if self.url.startswith("https"):
             context = ssl._create_unverified_context()
-            c = http.client.HTTPSConnection("127.0.0.1", self.port, timeout=timeout, context=context)
+            c = http.client.HTTPSConnection(
+                "127.0.0.1", self.port, timeout=PATIENCE_S, context=context
+            )
         else:
-            c = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
+            c = self.connect()
         try:
             c.request(method, path, body, headers)
             r = c.getresponse()
@@ -111,3 +119,28 @@ class RestServer(Server):
 
     def submit(self, path, **fields):
         return self.submit_full(path, **fields)[:2]
+
+    def result(self, task):
+        status, reply = self.get_json(f"/api/v1/asr/result/{task}")
+        assert status == 200, reply
+        return reply
+
+    def wait_for_result(self, task, wanted=("done", "failed")):
+        def result():
+            reply = self.result(task)
+            return reply if reply["status"] in wanted else None
+
+        return self.wait_until(result)
+
+    def wait_through(self, task, **limit):
+        """The result of a job while parts of the server fail or are killed: it ends, it is not lost."""
+
+        def result():
+            try:
+                status, reply = self.get_json(f"/api/v1/asr/result/{task}")
+            except OSError:
+                return None
+            assert status != 404, f"job {task} is lost"
+            return reply if status == 200 and reply["status"] in ("done", "failed") else None
+
+        return wait_until(result, lambda: f"job {task} did not end:\n{self.text()}", **limit)

@@ -10,6 +10,7 @@ import urllib.request
 import pytest
 
 import tool
+from patience import PATIENCE_S
 from rest import RestServer
 from server import Server
 
@@ -111,23 +112,6 @@ def test_sample_file(conf):
     assert {source for _, source in got.values()} == {"file"}
 
 
-def wait_for(server, task, wanted=("done", "failed"), limit=120):
-    until = time.monotonic() + limit
-    while time.monotonic() < until:
-        reply = server.get_json(f"/api/v1/asr/result/{task}")[1]
-        if reply["status"] in wanted:
-            return reply
-        time.sleep(0.05)
-    pytest.fail(f"job {task}: {reply}")
-
-
-def wait_until(what, server, limit=60):
-    until = time.monotonic() + limit
-    while not what():
-        assert time.monotonic() < until and server.process.poll() is None, server.text()
-        time.sleep(0.05)
-
-
 def submit(server, data, name):
     status, reply = server.submit(os.path.join(data, name), language="en")
     return status, reply.get("task_id")
@@ -138,13 +122,13 @@ def test_reload(models, data, tmp_path, conf):
     path = conf("workers = 1\nbeam = 1\ndrain = 60\n")
     with RestServer(tmp_path / "data", "--config", path) as server:
         task = submit(server, data, "en.wav")[1]
-        wait_for(server, task, ("processing",))
+        server.wait_for_result(task, ("processing",))
         before = server.processes("worker") + server.processes("gateway")
         assert len(before) == 2
         # A file that is wrong changes nothing.
         conf("beam = 9\n")
         server.process.send_signal(signal.SIGHUP)
-        wait_until(lambda: f"{path}:1: " in server.text(), server)
+        server.wait_until(lambda: f"{path}:1: " in server.text())
         assert server.processes("worker") + server.processes("gateway") == before
         conf("workers = 1\nbeam = 1\ndrain = 60\nmax-upload = 10K\nlog = json\n")
         server.process.send_signal(signal.SIGHUP)
@@ -153,22 +137,15 @@ def test_reload(models, data, tmp_path, conf):
             now = server.processes("worker") + server.processes("gateway")
             return len(now) == 2 and not set(now) & set(before)
 
-        wait_until(replaced, server, 120)
-        wait_until(lambda: ready(server), server)
-        assert wait_for(server, task)["status"] == "done"
+        server.wait_until(replaced)
+        server.wait_until(server.ready)
+        assert server.wait_for_result(task)["status"] == "done"
         job = server.get_json(f"/api/v1/jobs/{task}")[1]
         assert job["crashes"] == 0
         assert submit(server, data, "en20.wav")[0] == 413
         conf("workers = 1\nbeam = 1\n")
         server.process.send_signal(signal.SIGHUP)
-        wait_until(lambda: ready(server) and submit(server, data, "en20.wav")[0] == 200, server)
-
-
-def ready(server):
-    try:
-        return server.call("GET", "/health/ready")[0] == 200
-    except OSError:
-        return False
+        server.wait_until(lambda: server.ready() and submit(server, data, "en20.wav")[0] == 200)
 
 
 def test_reload_is_all_or_nothing(models, tmp_path, conf):
@@ -180,11 +157,11 @@ def test_reload_is_all_or_nothing(models, tmp_path, conf):
                            ("tls-cert = /etc/hostname\n", "go together")):
             conf(text)
             server.process.send_signal(signal.SIGHUP)
-            wait_until(lambda: any(said in line and "as before" in line for line in server.log), server)
+            server.wait_until(lambda: any(said in line and "as before" in line for line in server.log))
         assert server.processes("worker") + server.processes("gateway") == before
         # Nor has the next worker anything of it.
         os.kill(server.processes("worker")[0], signal.SIGKILL)
-        wait_until(lambda: server.processes("worker") and ready(server), server)
+        server.wait_until(lambda: server.processes("worker") and server.ready())
         assert "too small" not in server.text()
 
 
@@ -192,7 +169,7 @@ def test_reload_is_all_or_nothing(models, tmp_path, conf):
 def test_memory_limit_that_none_fits_into(models, tmp_path):
     options = ["serve", "--listen", "127.0.0.1:0", "--data", tmp_path / "data", "-m", "whisper-tiny.en"]
     for limit, n in (("60M", 1), ("100M", 1), ("400M", 9)):
-        result = tool.run(*options, "--workers", n, "--memory-limit", limit, timeout=30)
+        result = tool.run(*options, "--workers", n, "--memory-limit", limit, timeout=PATIENCE_S)
         assert result.status == 6 and result.err.startswith("otolith: memory-limit: "), result.err
         assert "listening" not in result.err
 
@@ -205,9 +182,9 @@ def test_as_many_workers_as_fit(models, tmp_path, data):
 
 def test_listens_where_it_is_told(models, tmp_path):
     with Server(tmp_path / "data", "--listen", "127.0.0.2:0", "--listen", "127.0.0.3:0") as server:
-        wait_until(lambda: server.text().count("listening on") == 3, server)
+        server.wait_until(lambda: server.text().count("listening on") == 3)
         for line in list(server.log)[:3]:
-            with urllib.request.urlopen(line.split()[-1] + "/health", timeout=30) as reply:
+            with urllib.request.urlopen(line.split()[-1] + "/health", timeout=PATIENCE_S) as reply:
                 assert reply.status == 200
 
 

@@ -5,14 +5,11 @@ import os
 import signal
 import subprocess
 import threading
-import time
 import urllib.error
 import urllib.request
 
 import tool
-
-START_S = 30
-STOP_S = 60
+from patience import PATIENCE_S, wait_until
 
 
 class Server:
@@ -57,11 +54,10 @@ class Server:
             target=self._read, args=(self.process.stderr, listening), daemon=True
         )
         self.reader.start()
-        deadline = time.monotonic() + START_S
-        while not listening.wait(0.05):
-            if self.process.poll() is not None or time.monotonic() > deadline:
-                self.kill()
-                raise AssertionError("the server did not start:\n" + self.text())
+        wait_until(lambda: listening.is_set() or self.process.poll() is not None)
+        if not listening.is_set():
+            self.kill()
+            raise AssertionError("the server did not start:\n" + self.text())
         return self
 
     def _read(self, stderr, listening):
@@ -85,7 +81,7 @@ class Server:
         """SIGTERM; waits for the end. check: it has to be clean."""
         self.process.send_signal(signal.SIGTERM)
         try:
-            status = self.process.wait(STOP_S)
+            status = self.process.wait(PATIENCE_S)
         except subprocess.TimeoutExpired:
             status = None
         self._clear()
@@ -105,7 +101,7 @@ class Server:
         except ProcessLookupError:
             pass
         self.process.wait()
-        self.reader.join(5)
+        self.reader.join(PATIENCE_S)
         self.process.stderr.close()
         self.process = None
 
@@ -115,13 +111,13 @@ class Server:
 
     # ---- asking it ----
 
-    def request(self, path, method="GET", body=None, headers=None, timeout=60):
+    def request(self, path, method="GET", body=None, headers=None):
         """(status, headers, body); any status is an answer."""
         request = urllib.request.Request(
             self.url + path, data=body, headers=headers or {}, method=method
         )
         try:
-            with urllib.request.urlopen(request, timeout=timeout) as r:
+            with urllib.request.urlopen(request, timeout=PATIENCE_S) as r:
                 return r.status, r.headers, r.read()
         except urllib.error.HTTPError as e:
             with e:
@@ -135,11 +131,16 @@ class Server:
     def job(self, id):
         return self.json(f"/api/v1/jobs/{id}")
 
-    def wait_for(self, id, states=("done", "failed", "dead", "cancelled"), timeout=120):
-        deadline = time.monotonic() + timeout
-        while True:
+    def wait_until(self, condition):
+        return wait_until(lambda: self._lives() and condition(), self.text)
+
+    def _lives(self):
+        assert self.process.poll() is None, "the server has ended:\n" + self.text()
+        return True
+
+    def wait_for(self, id, states=("done", "failed", "dead", "cancelled")):
+        def job_in_state():
             job = self.job(id)
-            if job["state"] in states:
-                return job
-            assert time.monotonic() < deadline, f"still {job['state']} after {timeout} s: {job}"
-            time.sleep(0.05)
+            return job if job["state"] in states else None
+
+        return self.wait_until(job_in_state)

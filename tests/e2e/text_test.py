@@ -2,7 +2,6 @@
 
 import json
 import os
-import time
 
 import pytest
 
@@ -27,17 +26,6 @@ def test_unknown_script(tmp_path):
         assert result.status == 2 and "s2x" in result.err
 
 
-def wait_for(server, task):
-    until = time.monotonic() + 120
-    while time.monotonic() < until:
-        status, reply = server.get_json(f"/api/v1/asr/result/{task}")
-        assert status == 200 and reply["status"] != "failed", reply
-        if reply["status"] == "done":
-            return reply
-        time.sleep(0.05)
-    pytest.fail(f"job {task}: {reply}")
-
-
 def test_script_changes_text_alone():
     plain = segments()
     converted = segments("--script", "s2t", "--itn")
@@ -53,7 +41,9 @@ def test_settings_and_fields(models, tmp_path):
         for name, fields in (("default", {}), ("none", {"script": "none"}), ("off", {"itn": "false"})):
             status, reply = server.submit(CLIP, language="zh", **fields)
             assert status == 200
-            texts[name] = wait_for(server, reply["task_id"])["text"]
+            result = server.wait_for_result(reply["task_id"])
+            assert result["status"] == "done", result
+            texts[name] = result["text"]
         assert "語音識別" in texts["default"] and "語音識別" in texts["off"]
         assert "语音识别" in texts["none"]
         status, reply = server.submit(CLIP, script="s2x")

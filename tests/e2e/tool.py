@@ -7,6 +7,8 @@ import subprocess
 import tempfile
 import threading
 
+from patience import PATIENCE_S
+
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 OTOLITH = os.environ.get("OTOLITH", os.path.join(ROOT, "build/release/otolith"))
 MODELS = os.path.abspath(os.environ.get("OTO_TEST_MODELS", os.path.join(ROOT, "models")))
@@ -22,7 +24,7 @@ class Result:
     peak_bytes: int  # of the largest process
 
 
-def run(*args, stdin=None, env=None, timeout=900):
+def run(*args, stdin=None, env=None, timeout=6 * PATIENCE_S):
     """Runs otolith. stdin: bytes, the path of a file that is piped in, or None."""
     full = {**os.environ, "OTOLITH_MODELS": MODELS, "OTOLITH_OFFLINE": "1", **(env or {})}
     full = {key: value for key, value in full.items() if value is not None}
