@@ -268,15 +268,13 @@ def test_one_that_waits_is_not_blamed_for_a_crash(models, data, recording, tmp_p
         tmp_path / "data", "--beam", "1", "--workers", "1", "--models", LARGE, "--memory-limit", NARROW,
     ) as server:
         long = server.submit(os.path.join(data, "en.wav"))[1]["task_id"]
-        while server.get_json(f"/api/v1/jobs/{long}")[1]["done_ms"] == 0:
-            time.sleep(0.05)
+        server.wait_until(lambda: server.job(long)["done_ms"] > 0)
         waits = server.submit(recording, model=LARGE)[1]["task_id"]
-        while server.get_json(f"/api/v1/jobs/{waits}")[1]["state"] != "running":
-            time.sleep(0.05)
+        server.wait_until(lambda: server.job(waits)["state"] == "running")
         time.sleep(0.5)
         os.kill(server.processes("worker")[0], signal.SIGSEGV)
-        assert wait_for(server, waits)["crashes"] == 0
-        assert server.get_json(f"/api/v1/jobs/{long}")[1]["crashes"] == 1
+        assert server.wait_for(waits)["crashes"] == 0
+        assert server.job(long)["crashes"] == 1
 
 
 def test_one_that_waits_can_be_cancelled(models, data, recording, tmp_path):
