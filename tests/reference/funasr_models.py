@@ -17,12 +17,19 @@ shaped          drawn at random and then fitted, layer by layer, to real recordi
     attention          logits with a standard deviation of 2 in each head: neither flat nor one frame
     feed-forward       after the ReLU 10 % of the units are active, each unit at its own rate (Li et al.,
                        arXiv:2210.06313)
-    what layers add    a third of what is there, without a mean; of it attention, which random weights cannot
-                       make local, less than memory and feed-forward: else frames become alike with depth
-    weights of CIF     near 0 or near 1, as trained for whole tokens, 4 to 5 tokens a second
-    output             a token for each of some hundred clusters of hidden states, the others at a distance;
-                       as sure as a good model: the most probable has 0.9 in the mean. This layer and CIF's do
-                       not look where recordings differ from one another as a whole, but within them
+    what layers add    an eighth of what is there (ADDS), without a mean. Rows of neighbouring layers of trained
+                       networks have cosines of 0.95 to 0.99 (Men et al., arXiv:2403.03853). With a third for
+                       each, as random weights add it, a network is chaotic: 50 layers make of an error of the
+                       input 400 times as much. Attention, which random weights cannot make local, adds less
+                       than memory and feed-forward: else frames become alike with depth
+    classes            each feed-forward layer also moves rows towards the middle of their class (PULL, by ridge
+                       regression), as trained networks tell classes apart by a constant factor a layer (He and
+                       Su, arXiv:2210.17020); classes are clusters of features
+    weights of CIF     near 0 or near 1: trained to find rows in which some value is higher than in their
+                       neighbours; 4 to 5 tokens a second
+    output             trained: with Paraformer's last feed-forward layer it learns, by gradient descent with
+                       dropout, to tell the classes of rows, on other recordings, with and without errors of
+                       the features; each class is a token, the other tokens are at a distance
 
 write_checkpoint() makes what FunASR's exporters read, write_gguf() what they write (its sources:
 runtime/llama.cpp/{paraformer,sensevoice}/export_*_gguf.py). Needs the packages torch, torchaudio, funasr, gguf,
@@ -42,10 +49,17 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 SANM = dict(attention_heads=4, linear_units=2048, kernel_size=11)
 # encoder layers, decoder layers or those of the second stack, vocabulary
 SIZES = {
-    "paraformer": {"small": (4, 2, 500), "full": (50, 16, 8404)},
-    "sensevoice": {"small": (4, 2, 600), "full": (50, 20, 25055)},
+    "paraformer": {"small": (4, 2, 500), "full": (50, 16, 8404), "mid": (16, 4, 8404)},
+    "sensevoice": {"small": (4, 2, 600), "full": (50, 20, 25055), "mid": (12, 6, 25055)},
 }
 OUTLIERS = (17, 131, 260, 402)
+# What layers add, as a share of what is there: memory, attention, feed-forward; of the decoder feed-forward,
+# its memory, attention.
+ADDS = (0.08, 0.04, 0.08)
+PULL = 0.08  # and how far feed-forward layers move a row towards the middle of its class
+DECODER_ADDS = (0.15, 0.08, 0.15)
+N_CLASSES = 100
+ERROR = 0.01  # of features, against which the last layers are trained
 
 
 # ---- architectures ----
@@ -155,6 +169,7 @@ class Shaper:
 
     def __init__(self, seed):
         self.g = torch.Generator().manual_seed(seed)
+        self.labels = None  # classes of the rows, which encoders tell apart
 
     def normal(self, *shape):
         return torch.randn(*shape, generator=self.g)
@@ -178,7 +193,7 @@ class Shaper:
         """Takes away what tells the means of recordings from one another."""
         means = torch.stack([p.mean(0) for p in parts])
         _, s, v = torch.linalg.svd(means - means.mean(0), full_matrices=False)
-        v = v[s > 1e-3 * s[0]]
+        v = v[s > 1e-3 * s[0]][:11]
         return torch.eye(parts[0].shape[1]) - v.T @ v
 
     @staticmethod
@@ -216,8 +231,22 @@ class Shaper:
                 layer.weight[rows] *= by
                 layer.bias[rows] *= by
 
-    def feed_forward(self, ff, rows, size, active=0.1):
-        """10 % of the units are active; returns what comes out."""
+    def pull(self, ff, h, x):
+        """Adds to a feed-forward layer what moves rows towards the middle of their class (ridge regression)."""
+        if self.labels is None:
+            return
+        one = torch.nn.functional.one_hot(self.labels).float()
+        middle = (one.T @ x) / one.sum(0)[:, None].clamp(min=1)
+        wanted = PULL * (middle[self.labels] - x)
+        wanted[:, list(OUTLIERS)] = 0
+        a = h - h.mean(0)
+        gram = a @ a.T
+        w = a.T @ torch.linalg.solve(gram + 0.03 * gram.diagonal().mean() * torch.eye(len(a)), wanted)
+        ff.w_2.weight += w.T
+        ff.w_2.bias -= h.mean(0) @ w
+
+    def feed_forward(self, ff, rows, size, active=0.1, x=None):
+        """10 % of the units are active; returns what comes out. x: the residual stream, in an encoder."""
         self.sized(ff.w_1, rows, 1.0, centred=False)
         z = rows @ ff.w_1.weight.T
         rates = (active * torch.exp(0.7 * self.normal(len(ff.w_1.bias)))).clamp(0.005, 0.6)
@@ -229,6 +258,8 @@ class Shaper:
             self.gains(ff.norm, h.shape[1])
             h = ff.norm(h)
         self.sized(ff.w_2, h, size)
+        if x is not None:
+            self.pull(ff, h, x)
         return h @ ff.w_2.weight.T + (0 if ff.w_2.bias is None else ff.w_2.bias)
 
     def taps(self, block, v, size):
@@ -249,9 +280,10 @@ class Shaper:
         self.logits(attention.linear_q_k_v, attention.linear_q_k_v, hs, hs)
         there = self.ordinary(torch.cat(xs)) if layer.in_size == layer.size else 1.0
         v = rows @ attention.linear_q_k_v.weight[1024:].T + attention.linear_q_k_v.bias[1024:]
-        attention.linear_q_k_v.weight[1024:] *= 0.25 * there / v.std()
-        attention.linear_q_k_v.bias[1024:] *= 0.25 * there / v.std()
-        self.taps(attention.fsmn_block, 0.25 * there * v / v.std(), 0.25 * there)
+        memory, attended, fed = ADDS if layer.in_size == layer.size else (0.25, 0.15, 0.35)
+        attention.linear_q_k_v.weight[1024:] *= memory * there / v.std()
+        attention.linear_q_k_v.bias[1024:] *= memory * there / v.std()
+        self.taps(attention.fsmn_block, memory * there * v / v.std(), memory * there)
         # What attention gives before its last matrix: with that the identity, less the memory.
         attention.linear_out.weight.copy_(torch.eye(512))
         attention.linear_out.bias.zero_()
@@ -259,14 +291,14 @@ class Shaper:
         for h in hs:
             q, k, value, plain = attention.forward_qkv(h[None])
             parts.append(attention.forward_attention(value, q * 128**-0.5 @ k.transpose(-2, -1), None)[0])
-        self.sized(attention.linear_out, torch.cat(parts), 0.15 * there)
+        self.sized(attention.linear_out, torch.cat(parts), attended * there)
         xs = [
             attention(h[None], None)[0] + (x if layer.in_size == layer.size else 0) for h, x in zip(hs, xs)
         ]
         self.gains(layer.norm2, layer.size)
         rows = torch.cat([layer.norm2(x) for x in xs])
         there = self.ordinary(torch.cat(xs))
-        self.feed_forward(layer.feed_forward, rows, 0.35 * there)
+        self.feed_forward(layer.feed_forward, rows, fed * there, x=torch.cat(xs))
         if outliers:
             w2 = layer.feed_forward.w_2
             for i, c in enumerate(OUTLIERS):
@@ -290,38 +322,49 @@ class Shaper:
 
     # -- Paraformer's predictor and decoder --
 
-    def predictor(self, p, xs):
-        """Weights of 0.27 in the mean, most of them near 0 or 1."""
-        n = 3 * 512
-        p.cif_conv1d.weight.copy_(self.matrix(512, n).reshape(512, 512, 3) * (0.3 / 3**0.5))
+    def peaks(self, parts):
+        """Where some value of rows, which varies much, is higher than before and behind and as a rule: 0.27 of
+        the rows."""
+        centred = torch.cat([x - x.mean(0) for x in parts])
+        w = centred.T @ (centred @ (self.within(parts) @ self.normal(512)))
+        values = [torch.nn.functional.pad(x @ w, (1, 1), value=-1e30) for x in parts]
+        tops = [torch.where((v[1:-1] > v[:-2]) & (v[1:-1] > v[2:]), v[1:-1], -1e30) for v in values]
+        every = torch.cat(tops)
+        return [(t > every.sort().values[int(0.73 * len(every))]).float() for t in tops]
+
+    def predictor(self, p, pairs, epochs=12):
+        """Learns weights of 0 and 1. pairs: rows of a recording and what is wanted of each."""
+        p.cif_conv1d.weight.copy_(self.matrix(512, 3 * 512).reshape(512, 512, 3))
+        p.cif_conv1d.weight *= 1 / self.ordinary(torch.cat([x for x, _ in pairs]))
         p.cif_conv1d.bias.copy_(0.1 * self.normal(512))
-        p.cif_output.weight.copy_(self.normal(1, 512) / 512**0.5)
+        p.cif_output.weight.copy_(0.05 * self.normal(1, 512))
         p.cif_output.bias.zero_()
-
-        def inside(x):
-            return torch.relu(p.cif_conv1d(p.pad(x.T[None])))[0].T
-
-        parts = [inside(x) for x in xs]
-        p.cif_output.weight.copy_(p.cif_output.weight @ self.within(parts))
-        z = p.cif_output(torch.cat(parts))[:, 0]
-        p.cif_output.weight *= 4 / z.std()
-        z *= 4 / z.std()
-        low, high = -100.0, 100.0
-        for _ in range(60):
-            bias = (low + high) / 2
-            low, high = (low, bias) if torch.sigmoid(z + bias).mean() > 0.27 else (bias, high)
-        p.cif_output.bias.fill_(bias)
+        with torch.enable_grad():
+            adam = torch.optim.AdamW([q.requires_grad_() for q in p.parameters()], lr=1e-3, weight_decay=0.02)
+            for _ in range(epochs):
+                for i in torch.randperm(len(pairs), generator=self.g):
+                    x, y = pairs[i]
+                    z = p.cif_output(torch.relu(p.cif_conv1d(p.pad(x.T[None])))[0].T)[:, 0]
+                    loss = torch.nn.functional.binary_cross_entropy_with_logits(z, y)
+                    adam.zero_grad()
+                    loss.backward()
+                    adam.step()
+                for group in adam.param_groups:
+                    group["lr"] *= 0.8
+        for q in p.parameters():
+            q.requires_grad_(False)
 
     def decoder(self, d, xs, es):
         """es: rows of tokens. Returns the rows that the output layer reads."""
+        fed, memory, attended = DECODER_ADDS
         for layer in d.decoders:
             self.gains(layer.norm1, 512)
             rows = torch.cat([layer.norm1(e) for e in es])
             there = self.ordinary(torch.cat(es))
             self.feed_forward(layer.feed_forward, rows, 1.0)
-            self.gains(layer.norm2, 512, 0.3 * there)
+            self.gains(layer.norm2, 512, fed * there)
             ts = [layer.norm2(layer.feed_forward(layer.norm1(e))) for e in es]
-            self.taps(layer.self_attn.fsmn_block, torch.cat(ts), 0.15 * there)
+            self.taps(layer.self_attn.fsmn_block, torch.cat(ts), memory * there)
             es = [e + layer.self_attn(t[None], None)[0][0] for e, t in zip(es, ts)]
             self.gains(layer.norm3, 512)
             source, there = layer.src_attn, self.ordinary(torch.cat(es))
@@ -332,7 +375,7 @@ class Shaper:
             source.linear_out.weight.copy_(torch.eye(512))
             source.linear_out.bias.zero_()
             rows = torch.cat([source(q[None], x[None], None)[0] for q, x in zip(qs, xs)])
-            self.sized(source.linear_out, rows, 0.4 * there)
+            self.sized(source.linear_out, rows, attended * there)
             es = [e + source(q[None], x[None], None)[0] for e, q, x in zip(es, qs, xs)]
         last = d.decoders3[0]
         self.gains(last.norm1, 512)
@@ -343,38 +386,53 @@ class Shaper:
 
     # -- the last layer --
 
-    def output(self, dense, parts, blank=None):
-        """A token for each cluster of rows; blank: the share of rows that it takes."""
-        rows, within = torch.cat(parts), self.within(parts)
-        n_vocab, mean = len(dense.bias), rows.mean(0)
-        h = (rows - mean) @ within
-        held_out = h[len(h) * 2 // 3 :]
-        h = h[: len(h) * 2 // 3]
-        n = max(8, min(400, len(h) // 4, n_vocab // 2))
+    def classes(self, parts, n):
+        """Sorts rows into n clusters; returns what tells the class of any row."""
+        def plain(x):
+            return torch.nn.functional.layer_norm(x, x.shape[1:])
+
+        mean, within = plain(torch.cat(parts)).mean(0), self.within(parts)
+        h = (plain(torch.cat(parts)) - mean) @ within
         centres = h[torch.randperm(len(h), generator=self.g)[:n]].clone()
-        for _ in range(8):
+        for _ in range(10):
             nearest = torch.cdist(h, centres).argmin(1)
             for i in range(n):
                 if (nearest == i).any():
                     centres[i] = h[nearest == i].mean(0)
-        size = centres.norm(dim=1).mean()
-        w = self.matrix(n_vocab, 512) * 0.6 * size
-        b = -0.5 * (size**2).expand(n_vocab).clone()
+        return lambda x: torch.cdist((plain(x) - mean) @ within, centres).argmin(1)
+
+    def train(self, last, dense, rows, labels, blank=None, steps=250):
+        """Gradient descent, as models are made: `last` (what stands before the last layer) and that layer learn
+        to tell the tokens of rows. Tokens that never occur are left at a distance."""
+        n_vocab, n = len(dense.bias), N_CLASSES
         ids = torch.randperm(n_vocab - 3, generator=self.g)[:n] + 3
-        w = w @ within
-        w[ids] = centres
-        b[ids] = -0.5 * centres.pow(2).sum(1)
         if blank is not None:
-            w[0] = 0.1 * (self.matrix(1, 512) @ within)[0] * size
-            others = (held_out @ w.T + b)[:, 1:].max(1).values - held_out @ w[0]
-            b[0] = others.sort().values[int(blank * len(others))]
-        low, high, logits = 1e-4, 1e2, held_out @ w.T + b
-        for _ in range(25):  # as sure as wanted
-            by = (low * high) ** 0.5
-            sure = torch.softmax(by * logits, 1).max(1).values.mean()
-            low, high = (low, by) if sure > 0.9 else (by, high)
-        dense.weight.copy_(by * w)
-        dense.bias.copy_(by * (b - w @ mean))
+            ids[blank] = 0
+        with torch.enable_grad():
+            w = (0.05 * self.normal(n, 512)).requires_grad_()
+            b = torch.zeros(n, requires_grad=True)
+            inner = [p.requires_grad_() for p in last.parameters()]
+            adam = torch.optim.AdamW([{"params": inner, "lr": 1e-4}, {"params": [w, b], "lr": 3e-3}], weight_decay=0.02)
+            for step in range(steps):
+                some = torch.randint(len(rows), (256,), generator=self.g)
+                kept = (torch.rand(256, 512, generator=self.g) > 0.1) / 0.9  # dropout, as there is in training
+                loss = torch.nn.functional.cross_entropy(last(rows[some]) * kept @ w.T + b, labels[some], label_smoothing=0.02)
+                adam.zero_grad()
+                loss.backward()
+                adam.step()
+                for group in adam.param_groups:
+                    group["lr"] *= 0.99
+            for p in inner:
+                p.requires_grad_(False)
+        h = last(rows)
+        logits = h @ w.detach().T + b.detach()
+        others = self.matrix(n_vocab, 512)
+        others *= logits.std() / (h @ others[:64].T).std()
+        dense.weight.copy_(others - (others @ h.mean(0))[:, None] * h.mean(0) / h.mean(0).pow(2).sum())
+        dense.bias.fill_(float(logits.mean() - 3 * logits.std()))
+        dense.weight[ids], dense.bias[ids] = w.detach(), b.detach()
+        right = dense(h).argmax(1) == ids[labels]
+        print(f"  last layer: {100 * right.float().mean():.1f} % of {len(rows)} rows as taught, {len(labels.unique())} tokens")
 
 
 def positioned(x):
@@ -386,26 +444,55 @@ def positioned(x):
 ASKS = [0, 1, 2, 14]  # rows of SenseVoice's embedding: language (any), event, emotion, text form
 
 
-def shape(family, model, feats, seed):
-    """feats: rows of 560 of some recordings, normalised; they should not be those compared later."""
+def shape(family, model, feats, more, seed):
+    """feats: rows of 560 of some recordings, normalised; more: of others, to which the last layers are fitted,
+    with and without errors of a hundredth. They should not be those compared later."""
     s = Shaper(seed)
     for p in model.parameters():
         p.zero_()
+    asks = torch.zeros(0, 560)
     if family == "sensevoice":
         model.embed.weight.copy_(s.normal(16, 560))
-        feats = [torch.cat([model.embed.weight[ASKS], f]) for f in feats]
-    xs = s.encoder(model.encoder, [positioned(f) for f in feats])
+        asks = model.embed.weight[ASKS]
+    rows, more = ([torch.cat([asks, f]) for f in x] for x in (feats, more))
+    tell = s.classes(rows, N_CLASSES)
+    s.labels = tell(torch.cat(rows))
+    shaped = s.encoder(model.encoder, [positioned(f) for f in rows])
+
+    def encode(x):
+        return model.encoder(x[None], torch.tensor([len(x)]))[0][0]
+
+    clean = [encode(f) for f in more] + shaped
+    wrong = [encode(f + ERROR * s.normal(*f.shape)) for f in more]
+    labels = [tell(f) for f in more + rows]
+    both = list(zip(clean, labels)) + list(zip(wrong, labels))
     if family == "sensevoice":
-        s.output(model.ctc.ctc_lo, xs, blank=0.5)
+        labels = torch.cat([y for _, y in both])
+        share = torch.bincount(labels, minlength=N_CLASSES).cumsum(0) / len(labels)
+        labels = (labels - int((share < 0.5).sum())).clamp(min=0)  # half of the rows are blank
+        s.train(torch.nn.Identity(), model.ctc.ctc_lo, torch.cat([x for x, _ in both]), labels, blank=0)
         return
-    s.predictor(model.predictor, xs)
-    es = []
-    for x in xs:
-        n = torch.tensor([len(x)])
-        e, count, _, _ = model.calc_predictor(x[None], n)
-        es.append(e[0, : int(count[0])])
-    both = [(x, e) for x, e in zip(xs, es) if len(e) > 0]
-    s.output(model.decoder.output_layer, s.decoder(model.decoder, *map(list, zip(*both))))
+    peaks = s.peaks(clean)
+    s.predictor(model.predictor, list(zip(clean + wrong, peaks + peaks)))
+
+    def fired(x, y):
+        """Rows of tokens, and the class of the row that each is mostly made of."""
+        e, count, alpha, peak = model.calc_predictor(x[None], torch.tensor([len(x)]))
+        n, at, first, kinds = int(count[0]), (peak[0] >= 1).nonzero()[:, 0].tolist(), 0, []
+        for last in at[:n]:
+            kinds.append(int(y[min(first + int(alpha[0, first : last + 1].argmax()), len(y) - 1)]))
+            first = last + 1
+        return x, e[0, :n], torch.tensor(kinds)
+
+    tokens = [t for t in (fired(x, y) for x, y in both) if len(t[1]) > 0]
+    s.decoder(model.decoder, *([t[i] for t in tokens[len(more) : len(clean)]] for i in (0, 1)))
+    last, kept = model.decoder.decoders3[0], []
+    hook = last.register_forward_pre_hook(lambda _m, args: kept.append(args[0][0]))
+    for x, e, _ in tokens:
+        model.decoder(x[None], torch.tensor([len(x)]), e[None], torch.tensor([len(e)]))
+    hook.remove()
+    inner = torch.nn.Sequential(last.norm1, last.feed_forward, model.decoder.after_norm)
+    s.train(inner, model.decoder.output_layer, torch.cat(kept), torch.cat([t[2] for t in tokens]))
 
 
 # ---- files ----

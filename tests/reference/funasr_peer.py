@@ -2,7 +2,8 @@
 """Holds otolith's Paraformer and SenseVoice to FunASR's own PyTorch code, stage by stage.
 
     funasr_peer.py FUNASR_DUMP [--family F] [--size small|full] [--data build/testdata] [--scratch FOLDER]
-                   [--exporters FOLDER] [--depths 1,10,50] [--golden]
+                   [--exporters FOLDER] [--depths 1,10,50] [--double] [--golden]
+                   [--only f16/f32,f32/int8]
 
 Models with shaped weights (funasr_models.py) hear 20 recordings of 1 to 30 s of real speech, cut from the
 prompts of five languages and tests/data/zh; others of the same speakers shaped them. In float32 are compared:
@@ -11,7 +12,8 @@ where tokens fire, logits, tokens. Then other files of the same model (float16, 
 precisions against otolith's own float32: how many tokens stay the same, by the fewest edits.
 
 --exporters names a folder with FunASR's runtime/llama.cpp: its exporters, unchanged, then write the files; what
-is written here must be the same tensors. --golden prints the numbers that tests/unit/models hold on to.
+is written here must be the same tensors. --golden prints the numbers that tests/unit/models hold on to. --double
+also compares with PyTorch in float64.
 FUNASR_DUMP is the program built from funasr_dump.c. What is made stays in the scratch folder for the next run.
 """
 import argparse
@@ -27,7 +29,8 @@ import numpy as np
 import torch
 
 LENGTHS = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 14, 16, 18, 20, 23, 26, 30]
-SHAPING = 12  # recordings of 5 s
+SHAPING = 24  # recordings of 5 s
+FITTING = 12  # of 10 s, on which the last layers are trained
 NOISE = 3e-4  # of full scale: prompts fall silent to the last bit, which no microphone does
 # What otolith makes of the model: the file's type, its own precision, the share of tokens wanted
 VARIANTS = [("f16", "f32", 0.99), ("q8_0", "f32", 0.97), ("f32", "bf16", 0.97), ("f32", "int8", 0.97), ("q8_0", "int8", 0.97)]
@@ -49,7 +52,7 @@ def load(path, start=0, seconds=None):
 
 
 def prompts(data):
-    """(compared, shaping): the languages in turn, one after the other; the second halves shape."""
+    """(compared, shaping, fitting): the languages in turn, one after the other; the second halves shape."""
     languages = [x for x in ("en", "es", "fr", "it", "ru") if os.path.exists(os.path.join(data, x + ".wav"))]
     at = {x: 0.0 for x in languages}
     compared = []
@@ -62,10 +65,15 @@ def prompts(data):
     shaping = []
     for i in range(SHAPING):
         x = languages[i % len(languages)]
-        shaping.append(load(os.path.join(data, x + ".wav"), 85 + 20 * (i // len(languages)), 5))
+        shaping.append(load(os.path.join(data, x + ".wav"), 85 + 12 * (i // len(languages)), 5))
+    fitting = []
+    for i in range(FITTING):
+        x = languages[i % len(languages)]
+        fitting.append(load(os.path.join(data, x + ".wav"), 90 + 10 * (i // len(languages)), 10))
     rng = np.random.default_rng(3)
-    noisy = [p + NOISE * rng.standard_normal(len(p)).astype(np.float32) for p in compared + shaping]
-    return noisy[: len(compared)], noisy[len(compared) :]
+    noisy = [p + NOISE * rng.standard_normal(len(p)).astype(np.float32) for p in compared + shaping + fitting]
+    n = len(compared), len(compared) + len(shaping)
+    return noisy[: n[0]], noisy[n[0] : n[1]], noisy[n[1] :]
 
 
 # ---- PyTorch ----
@@ -91,7 +99,7 @@ class Reference:
     def run(self, pcm, rows):
         """rows: what the network hears, otolith's own. Features differ by 2e-4 in bins that hold hardly
         anything; 50 layers make that 4e-4, where two ways of rounding alone differ by 1e-4."""
-        out = self.features(pcm)
+        out = {} if pcm is None else self.features(pcm)
         x = torch.from_numpy(rows.copy())[None]
         if self.family == "paraformer":
             n = torch.tensor([x.shape[1]])
@@ -164,6 +172,13 @@ def relative(ours, theirs):
     return float(np.abs(ours - theirs).max() / max(np.abs(theirs).max(), 1e-6)) if ours.size else 0.0
 
 
+def by_row(ours, theirs):
+    """Of logits: greatest difference as a share of the distance between the row's largest and its mean."""
+    if ours.shape != theirs.shape:
+        return float("inf")
+    return float((np.abs(ours - theirs).max(1) / (theirs.max(1) - theirs.mean(1))).max()) if ours.size else 0.0
+
+
 def rms(ours, theirs):
     return float(np.linalg.norm(ours - theirs) / np.linalg.norm(theirs)) if ours.size else 0.0
 
@@ -173,7 +188,8 @@ def hold_to_pytorch(args, family, ours, theirs):
     limits = {"fbank": 1e-3, "lfr": 1e-3, "rows": 1e-3, "fire": 0, "ids": 0}
     good = True
     for name in theirs[0]:
-        errors = [relative(a[name], b[name]) for a, b in zip(ours, theirs)]
+        of = by_row if name == "logits" else relative
+        errors = [of(a[name], b[name]) for a, b in zip(ours, theirs)]
         limit = limits.get(name, 1e-3)
         bad = [i for i, e in enumerate(errors) if not e <= limit]
         good &= not bad
@@ -182,6 +198,18 @@ def hold_to_pytorch(args, family, ours, theirs):
     kinds = len({i for t in theirs for i in collapsed(family, t["ids"])})
     print(f"  {n} tokens, {kinds} different, in {len(theirs)} recordings")
     return good
+
+
+def hold_to_doubles(reference, theirs, ours):
+    """Both float32 against PyTorch in float64, every fourth recording: what rounding alone does."""
+    some = range(3, len(ours), 4)
+    reference.model.double()
+    exact = [reference.run(None, ours[i]["rows"].astype(np.float64)) for i in some]
+    reference.model.float()
+    for name in exact[0]:
+        of = by_row if name == "logits" else relative
+        worst = [max(of(x[i][name], t[name]) for i, t in zip(some, exact)) for x in (ours, theirs)]
+        print(f"  {name:8} against float64: otolith {worst[0]:.1e}, PyTorch {worst[1]:.1e}", flush=True)
 
 
 def describe(family, theirs):
@@ -199,7 +227,7 @@ def describe(family, theirs):
 def stages_of(ours, whole):
     """Relative error of an 8-bit model's stages, in the root mean square; of logits where there are as many."""
     out = []
-    for name in whole[0]:
+    for name in ours[0]:
         if name.startswith("layer") or name in ("alpha", "embed", "logits"):
             pairs = [(a[name], b[name]) for a, b in zip(ours, whole) if a[name].shape == b[name].shape and a[name].size]
             if pairs:
@@ -211,8 +239,10 @@ def stages_of(ours, whole):
 def compare_variants(args, family, files, ours, paths):
     good = True
     for kind, compute, wanted in VARIANTS:
+        if args.only and f"{kind}/{compute}" not in args.only.split(","):
+            continue
         start = time.perf_counter()
-        got = dump(args, files[kind], compute, args.depths, paths)
+        got = dump(args, files[kind], compute, args.depths.split(",")[-1], paths)
         tokens = [collapsed(family, g["ids"]) for g in got]
         plain = [collapsed(family, g["ids"]) for g in ours]
         wrong = sum(edits(a, b) for a, b in zip(tokens, plain))
@@ -245,7 +275,7 @@ def official(args, family, folder, kind, path):
     return theirs
 
 
-def make(args, family, shaping):
+def make(args, family, shaping, fitting):
     folder = os.path.join(args.scratch, f"{family}-{args.size}")
     mvn = os.path.join(folder, "am.mvn")
     os.makedirs(folder, exist_ok=True)
@@ -255,7 +285,7 @@ def make(args, family, shaping):
     else:
         fm.write_am_mvn(mvn, shaping)
         start = time.perf_counter()
-        fm.shape(family, model, [fm.features(p, mvn) for p in shaping], seed=7)
+        fm.shape(family, model, *([fm.features(p, mvn) for p in x] for x in (shaping, fitting)), seed=7)
         print(f"  shaped in {time.perf_counter() - start:.0f} s", flush=True)
         fm.write_checkpoint(family, model, folder)
         for kind in ("f32", "f16", "q8_0"):
@@ -299,6 +329,8 @@ def main():
     p.add_argument("--scratch")
     p.add_argument("--exporters")
     p.add_argument("--depths")
+    p.add_argument("--only", help="of the other files and precisions these: f16/f32,f32/int8")
+    p.add_argument("--double", action="store_true")
     p.add_argument("--golden", action="store_true")
     p.add_argument("--threads", type=int, default=1)
     args = p.parse_args()
@@ -309,7 +341,7 @@ def main():
     with tempfile.TemporaryDirectory() as temporary:
         args.scratch = args.scratch or temporary
         os.makedirs(args.scratch, exist_ok=True)
-        compared, shaping = prompts(args.data)
+        compared, shaping, fitting = prompts(args.data)
         paths = []
         for i, pcm in enumerate(compared):
             paths.append(os.path.join(args.scratch, f"{i}.f32"))
@@ -318,9 +350,9 @@ def main():
         for family in args.family or list(fm.SIZES):
             layers, second, n_vocab = fm.SIZES[family][args.size]
             print(f"{family}: {layers} + {second} layers, {n_vocab} tokens", flush=True)
-            ends = [1, layers // 2, layers] + ([layers + second] if family == "sensevoice" else [])
+            ends = [1, layers // 4, layers] + ([layers + second] if family == "sensevoice" else [])
             args.depths = asked or ",".join(map(str, ends))
-            model, mvn, files = make(args, family, shaping)
+            model, mvn, files = make(args, family, shaping, fitting)
             reference = Reference(family, model, mvn, list(map(int, args.depths.split(","))))
             start = time.perf_counter()
             ours = dump(args, files["f32"], "f32", args.depths, paths)
@@ -328,6 +360,8 @@ def main():
             print(f"  {len(compared)} recordings, {sum(map(len, compared)) / 16000:.0f} s; PyTorch {time.perf_counter() - start:.0f} s", flush=True)
             describe(family, theirs)
             good &= hold_to_pytorch(args, family, ours, theirs)
+            if args.double:
+                hold_to_doubles(reference, theirs, ours)
             good &= compare_variants(args, family, files, ours, paths)
     return 0 if good else 1
 
