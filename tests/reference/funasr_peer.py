@@ -3,7 +3,7 @@
 
     funasr_peer.py FUNASR_DUMP [--family F] [--size small|full] [--data build/testdata] [--scratch FOLDER]
                    [--exporters FOLDER] [--depths 1,10,50] [--double] [--golden]
-                   [--only f16/f32,f32/int8]
+                   [--only f16/f32,f32/int8] [--recordings 20]
 
 Models with shaped weights (funasr_models.py) hear 20 recordings of 1 to 30 s of real speech, cut from the
 prompts of five languages and tests/data/zh; others of the same speakers shaped them. In float32 are compared:
@@ -202,7 +202,7 @@ def hold_to_pytorch(args, family, ours, theirs):
 
 def hold_to_doubles(reference, theirs, ours):
     """Both float32 against PyTorch in float64, every fourth recording: what rounding alone does."""
-    some = range(3, len(ours), 4)
+    some = range(len(ours))[3::4]
     reference.model.double()
     exact = [reference.run(None, ours[i]["rows"].astype(np.float64)) for i in some]
     reference.model.float()
@@ -249,11 +249,39 @@ def compare_variants(args, family, files, ours, paths):
         n = sum(map(len, plain))
         share = 1 - wrong / n
         frames = np.mean(np.concatenate([(a["ids"] == b["ids"]).ravel() for a, b in zip(got, ours) if a["ids"].shape == b["ids"].shape]))
+        sure, kept = 0, 0  # rows where float32 is as sure as trained models mostly are
+        for a, b in zip(got, ours):
+            if a["ids"].shape == b["ids"].shape and b["ids"].size:
+                p = torch.softmax(torch.from_numpy(b["logits"].copy()), 1).max(1).values.numpy() >= 0.5
+                sure, kept = sure + int(p.sum()), kept + int((a["ids"] == b["ids"])[p].sum())
         ok = share >= wanted
         good &= ok
-        print(f"  file {kind:5} as {compute:5} {100 * share:6.2f} % of {n} tokens{'' if ok else '  FAILED'}, ids row by row {100 * frames:.2f} % "
+        print(f"  file {kind:5} as {compute:5} {100 * share:6.2f} % of {n} tokens{'' if ok else '  FAILED'}, ids row by row {100 * frames:.2f} %, "
+              f"of {sure} rows with a probability of 0.5 and more {100 * kept / max(sure, 1):.2f} % "
               f"({time.perf_counter() - start:.1f} s); relative errors: {stages_of(got, ours)}", flush=True)
     return good
+
+
+def compare_onnx(family, folder, ours):
+    """FunASR's own 8 bits, where bench/peers/funasr.py has exported them: what the same weights make of those."""
+    path = os.path.join(folder, "model_quant.onnx")
+    if not os.path.exists(path):
+        return
+    import onnxruntime as ort
+
+    session = ort.InferenceSession(path, providers=["CPUExecutionProvider"])
+    asked = {i.name for i in session.get_inputs()}
+    wrong = n = 0
+    for o in ours:
+        feed = {"speech": o["rows"][None], "speech_lengths": np.array([len(o["rows"])], np.int32)}
+        if "language" in asked:
+            feed |= {"language": np.zeros(1, np.int32), "textnorm": np.full(1, 14, np.int32)}
+        logits, count = session.run(None, feed)
+        ids = logits[0, : int(count[0])].argmax(-1)[:, None] if len(logits[0]) else np.zeros((0, 1))
+        plain = collapsed(family, o["ids"])
+        wrong += edits(collapsed(family, ids), plain)
+        n += len(plain)
+    print(f"  ONNX Runtime with FunASR's 8 bits {100 * (1 - wrong / n):6.2f} % of {n} tokens", flush=True)
 
 
 # ---- files ----
@@ -329,6 +357,7 @@ def main():
     p.add_argument("--scratch")
     p.add_argument("--exporters")
     p.add_argument("--depths")
+    p.add_argument("--recordings", type=int, default=20, help="so many of the 20, of all lengths")
     p.add_argument("--only", help="of the other files and precisions these: f16/f32,f32/int8")
     p.add_argument("--double", action="store_true")
     p.add_argument("--golden", action="store_true")
@@ -342,6 +371,7 @@ def main():
         args.scratch = args.scratch or temporary
         os.makedirs(args.scratch, exist_ok=True)
         compared, shaping, fitting = prompts(args.data)
+        compared = [compared[i] for i in np.linspace(0, len(compared) - 1, args.recordings).round().astype(int)]
         paths = []
         for i, pcm in enumerate(compared):
             paths.append(os.path.join(args.scratch, f"{i}.f32"))
@@ -363,6 +393,7 @@ def main():
             if args.double:
                 hold_to_doubles(reference, theirs, ours)
             good &= compare_variants(args, family, files, ours, paths)
+            compare_onnx(family, os.path.dirname(mvn), ours)
     return 0 if good else 1
 
 
