@@ -17,11 +17,11 @@ shaped          drawn at random and then fitted, layer by layer, to real recordi
     attention          logits with a standard deviation of 2 in each head: neither flat nor one frame
     feed-forward       after the ReLU 10 % of the units are active, each unit at its own rate (Li et al.,
                        arXiv:2210.06313)
-    what layers add    an eighth of what is there (ADDS), without a mean. Rows of neighbouring layers of trained
-                       networks have cosines of 0.95 to 0.99 (Men et al., arXiv:2403.03853). With a third for
-                       each, as random weights add it, a network is chaotic: 50 layers make of an error of the
-                       input 400 times as much. Attention, which random weights cannot make local, adds less
-                       than memory and feed-forward: else frames become alike with depth
+    what layers add    an eighth of what is there (ADDS), without a mean: in trained networks rows of neighbouring
+                       layers are nearly parallel (Men et al., arXiv:2403.03853). With a third a network of
+                       random layers is chaotic: 50 make 200 times as much of a rounding error. Attention, which
+                       random weights cannot make local, adds less than memory and feed-forward: else frames
+                       become alike with depth
     classes            each feed-forward layer also moves rows towards the middle of their class (PULL, by ridge
                        regression), as trained networks tell classes apart by a constant factor a layer (He and
                        Su, arXiv:2210.17020); classes are clusters of features
@@ -49,8 +49,8 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 SANM = dict(attention_heads=4, linear_units=2048, kernel_size=11)
 # encoder layers, decoder layers or those of the second stack, vocabulary
 SIZES = {
-    "paraformer": {"small": (4, 2, 500), "full": (50, 16, 8404), "mid": (16, 4, 8404)},
-    "sensevoice": {"small": (4, 2, 600), "full": (50, 20, 25055), "mid": (12, 6, 25055)},
+    "paraformer": {"small": (4, 2, 500), "full": (50, 16, 8404)},
+    "sensevoice": {"small": (4, 2, 600), "full": (50, 20, 25055)},
 }
 OUTLIERS = (17, 131, 260, 402)
 # What layers add, as a share of what is there: memory, attention, feed-forward; of the decoder feed-forward,
