@@ -24,7 +24,7 @@ typedef struct {
 } oto_format;
 
 extern const oto_format oto_format_gguf, oto_format_ct2, oto_format_ggml, oto_format_onnx,
-    oto_format_torch;
+    oto_format_onnx_8bit, oto_format_torch;
 
 /* How an array of numbers lies in memory (little endian, any alignment). Values are GGUF's type
  * ids. */

@@ -219,7 +219,7 @@ static int read_info(const oto_weights *w, oto_reader *r, struct info *info, oto
     if (r->bad) {
         return truncated(w, r, "a tensor's description", e);
     }
-    if (!oto_ttype_name(info->t.type)) {
+    if (!oto_ttype_name(info->t.type) || info->t.type == OTO_T_U8) {
         return oto_weights_fail(w, e, OTO_E_UNSUPPORTED,
                                 "tensor %s is of type %d, which is not supported",
                                 shown(info->name, name), (int)info->t.type);

@@ -12,8 +12,9 @@
 #include <sys/stat.h>
 
 /* The one line a new format needs. Order: the surest mark first. */
-static const oto_format *const formats[] = {&oto_format_gguf, &oto_format_ggml, &oto_format_ct2,
-                                            &oto_format_torch, &oto_format_onnx};
+static const oto_format *const formats[] = {&oto_format_gguf, &oto_format_ggml,
+                                            &oto_format_ct2,  &oto_format_torch,
+                                            &oto_format_onnx, &oto_format_onnx_8bit};
 
 /* Tables larger than any model's: a file asking for more is refused before anything is allocated
  * for it. */

@@ -22,6 +22,17 @@ uint64_t oto_proto_varint(oto_reader *r);
 /* The next field; false at the end and (with r->bad) where the bytes make no sense. */
 bool oto_proto_next(oto_reader *r, oto_proto_field *f);
 
+/* ---- ONNX graphs (onnx.c, onnx_names.c) ---- */
+
+typedef struct {
+    oto_slice op, name, input[4], output; /* n 0: none; the first output */
+} oto_onnx_node;
+
+/* Gives w's tensors, which have the graph's names, those of the checkpoint as well, and matrices
+ * the checkpoint's orientation. */
+int oto_onnx_names(oto_weights *w, const oto_onnx_node *nodes, size_t n, oto_arena *scratch,
+                   oto_err *e) OTO_CHECK;
+
 /* ---- zip archives (zip.c) ---- */
 
 typedef struct {
@@ -106,7 +117,7 @@ int oto_yaml_get(oto_slice text, const char *section, const char *key, oto_arena
 int oto_json_strings(oto_weights *w, const char *file, oto_slice text, const char *key,
                      oto_err *e) OTO_CHECK;
 
-/* The files beside the model.pt of a FunASR folder, as FunASR's own GGUF files hold them
+/* The files beside the model of a FunASR folder, as FunASR's own GGUF files hold them
  * (funasr.c): general.architecture, cmvn.shift, cmvn.scale, pf.*, sv.*, ct.*. Which model it is is
  * told from the tensors that are there; of a model that is none of FunASR's nothing is read. */
 int oto_funasr_beside(oto_weights *w, oto_err *e) OTO_CHECK;

@@ -26,6 +26,7 @@ static const struct {
     {OTO_T_I64, "i64", 1, 8},        {OTO_T_Q4_0, "q4_0", BLOCK, 18},
     {OTO_T_Q4_1, "q4_1", BLOCK, 20}, {OTO_T_Q5_0, "q5_0", BLOCK, 22},
     {OTO_T_Q5_1, "q5_1", BLOCK, 24}, {OTO_T_Q8_0, "q8_0", BLOCK, 34},
+    {OTO_T_U8, "u8", 1, 1},
 };
 
 static int find_type(oto_ttype type)
@@ -164,18 +165,44 @@ static void row_q45(const uint8_t *p, int64_t n, bool min, bool fifth, float *ou
             out[i] = (float)v;                                                                     \
         }                                                                                          \
     }
+ROW_INT(row_u8, uint8_t)
 ROW_INT(row_i8, int8_t)
 ROW_INT(row_i16, int16_t)
 ROW_INT(row_i32, int32_t)
 ROW_INT(row_i64, int64_t)
 
-void oto_tensor_row_f32(const oto_tensor *t, int64_t r, float *out)
+static void row_turned(const oto_tensor *t, int64_t r, int64_t n, float *out)
 {
-    int64_t n = oto_tensor_row_len(t);
-    int k = find_type(t->type);
-    if (k < 0 || n == 0) {
+    const size_t bytes = t->type == OTO_T_F32 ? 4 : 1, step = (size_t)oto_tensor_rows(t) * bytes;
+    const uint8_t *p = (const uint8_t *)t->data + (size_t)r * bytes;
+    for (int64_t i = 0; i < n; i++, p += step) {
+        if (t->type == OTO_T_F32) {
+            memcpy(&out[i], p, sizeof out[i]);
+        } else {
+            out[i] = t->type == OTO_T_U8 ? (float)*p : (float)(int8_t)*p;
+        }
+    }
+}
+
+static void rescale(const oto_tensor *t, int64_t r, int64_t n, float *out)
+{
+    const size_t at = t->n_scale == 1 ? 0 : (size_t)r;
+    const float s = t->scale[at];
+    if (!t->zero) {
+        for (int64_t i = 0; i < n; i++) {
+            out[i] /= s;
+        }
         return;
     }
+    const uint8_t zero = ((const uint8_t *)t->zero)[at];
+    const float z = t->type == OTO_T_U8 ? (float)zero : (float)(int8_t)zero;
+    for (int64_t i = 0; i < n; i++) {
+        out[i] = (out[i] - z) * s;
+    }
+}
+
+static void row_in_order(const oto_tensor *t, int k, int64_t r, int64_t n, float *out)
+{
     const uint8_t *p = (const uint8_t *)t->data + (size_t)(r * n) / types[k].block * types[k].bytes;
     switch (t->type) {
     case OTO_T_F32:
@@ -186,6 +213,9 @@ void oto_tensor_row_f32(const oto_tensor *t, int64_t r, float *out)
         break;
     case OTO_T_BF16:
         row_bf16(p, n, out);
+        break;
+    case OTO_T_U8:
+        row_u8(p, n, out);
         break;
     case OTO_T_I8:
         row_i8(p, n, out);
@@ -211,10 +241,21 @@ void oto_tensor_row_f32(const oto_tensor *t, int64_t r, float *out)
         row_q8_0(p, n, out);
         break;
     }
+}
+
+void oto_tensor_row_f32(const oto_tensor *t, int64_t r, float *out)
+{
+    int64_t n = oto_tensor_row_len(t);
+    int k = find_type(t->type);
+    if (k < 0 || n == 0) {
+        return;
+    }
+    if (t->turned) {
+        row_turned(t, r, n, out);
+    } else {
+        row_in_order(t, k, r, n, out);
+    }
     if (t->scale) {
-        float s = t->scale[t->n_scale == 1 ? 0 : r];
-        for (int64_t i = 0; i < n; i++) {
-            out[i] /= s;
-        }
+        rescale(t, r, n, out);
     }
 }

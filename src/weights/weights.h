@@ -24,7 +24,8 @@ typedef enum {
     OTO_T_I16 = 25,
     OTO_T_I32 = 26,
     OTO_T_I64 = 27,
-    OTO_T_BF16 = 30
+    OTO_T_BF16 = 30,
+    OTO_T_U8 = 1000 /* none of ggml's */
 } oto_ttype;
 
 #define OTO_MAX_RANK 4
@@ -41,16 +42,19 @@ typedef struct oto_tensor {
     const float *scale; /* CTranslate2 int8/int16: w = q / scale, per row (n_scale = dim[0]) or one
                            (n_scale = 1) */
     int64_t n_scale;
+    const void *zero; /* ONNX u8 and i8, as many as scales and of the tensor's type: then it is
+                         w = (q - zero) · scale */
+    bool turned;      /* f32, u8, i8: the data are the transpose of what dim says */
 } oto_tensor;
 
 typedef struct oto_weights oto_weights;
 
 /* Opens a file or a folder by what it holds, not by its name:
  *   GGUF v3 file; CTranslate2 folder (model.bin + config.json + vocabulary.{json,txt} [+
- * tokenizer.json]) or its model.bin; whisper.cpp ggml .bin; FSMN-VAD ONNX folder (model.onnx +
- * am.mvn) or its model.onnx; FunASR folder (model.pt, a PyTorch checkpoint, + am.mvn, tokens.json
- * or *.bpe.model, config.yaml) or its model.pt. Fails with a text that names the file, what is
- * wrong and where. */
+ * tokenizer.json]) or its model.bin; whisper.cpp ggml .bin; FunASR folder (model.pt, a PyTorch
+ * checkpoint, else model.onnx [+ model.onnx.data], else model_quant.onnx; + am.mvn, tokens.json or
+ * *.bpe.model, config.yaml) or its model. Fails with a text that names the file, what is wrong and
+ * where. */
 int oto_weights_open(const char *path, oto_weights **out, oto_err *e) OTO_CHECK;
 int oto_weights_open_fd(int fd, const char *name, oto_weights **out,
                         oto_err *e) OTO_CHECK; /* GGUF only */
@@ -77,9 +81,9 @@ int64_t oto_tensor_row_len(const oto_tensor *t);
 /* Metadata. GGUF: its keys. ggml: "ggml.n_vocab" … (the 11 header fields), "ggml.mel_filters"
  * absent, "tokenizer.tokens" (raw byte strings). CTranslate2: config.json's arrays as
  * "ct2.suppress_ids", "ct2.suppress_ids_begin", "ct2.lang_ids" (int arrays), "ct2.alignment_heads"
- * (flattened pairs), vocabulary as "ct2.vocabulary" (strings, UTF-8 as in the file). ONNX VAD:
- * "vad.cmvn_shift", "vad.cmvn_scale" (f32). FunASR folder: as in FunASR's GGUF files
- * (general.architecture, pf.*, sv.*, ct.*), and the tensors cmvn.shift and cmvn.scale. */
+ * (flattened pairs), vocabulary as "ct2.vocabulary" (strings, UTF-8 as in the file). FunASR folder:
+ * as in FunASR's GGUF files (general.architecture, pf.*, sv.*, ct.*), and the tensors cmvn.shift
+ * and cmvn.scale. */
 bool oto_weights_int(const oto_weights *w, const char *key, int64_t *out);
 bool oto_weights_f32(const oto_weights *w, const char *key, double *out);
 bool oto_weights_str(const oto_weights *w, const char *key, oto_slice *out);

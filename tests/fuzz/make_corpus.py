@@ -160,8 +160,9 @@ def onnx_tensor(name, dims, raw, kind=1, packed=False, data_field=9, more=b""):
     return block(5, shape + number(2, kind) + block(8, name) + block(data_field, raw) + more)
 
 
-def onnx_node(kind, inputs, outputs):
-    return block(1, b"".join(block(1, i) for i in inputs) + b"".join(block(2, o) for o in outputs) + block(4, kind))
+def onnx_node(kind, inputs, outputs, name=""):
+    return block(1, b"".join(block(1, i) for i in inputs) + b"".join(block(2, o) for o in outputs) +
+                 block(3, name) + block(4, kind))
 
 
 def onnx(parts, before=b""):
@@ -179,7 +180,7 @@ def onnx_folder(main, text=mvn(), flags=1):
 
 def make_onnx():
     f32 = lambda n: struct.pack(f"<{n}f", *[i / 8 for i in range(n)])
-    product = onnx_node("MatMul", ["x", "onnx::MatMul_1"], ["/encoder/in/linear/MatMul_output_0"])
+    product = onnx_node("MatMul", ["x", "onnx::MatMul_1"], ["y"], "/encoder/out_linear2/linear/MatMul")
     matrix = onnx_tensor("onnx::MatMul_1", (2, 3), f32(6))
     parts = [product, onnx_node("Relu", ["a"], ["b"]), block(2, "main_graph"), matrix,
              onnx_tensor("encoder.fsmn.0.fsmn_block.conv_left.weight", (2, 1, 2, 1), f32(4), packed=True),
@@ -198,18 +199,71 @@ def make_onnx():
     put("onnx", "no_graph", onnx_folder(number(1, 7) + block(2, "pytorch")))
     put("onnx", "twice", onnx_folder(onnx([matrix, matrix])))
     put("onnx", "same_layer", onnx_folder(onnx([product, product, matrix])))
-    put("onnx", "no_input", onnx_folder(onnx([onnx_node("MatMul", ["x", ""], ["/a/MatMul_output_0"]), matrix])))
+    put("onnx", "no_input", onnx_folder(onnx([onnx_node("MatMul", ["x", ""], ["y"], "/a/MatMul"), matrix])))
     put("onnx", "number_input", onnx_folder(onnx([block(1, block(1, "x") + number(1, 5) + block(
-        2, "/a/MatMul_output_0") + block(4, "MatMul")), matrix])))
+        2, "y") + block(4, "MatMul")), matrix])))
     put("onnx", "five_dims", onnx_folder(onnx([onnx_tensor("w", (1, 1, 1, 1, 1), f32(1))])))
     put("onnx", "huge_dims", onnx_folder(onnx([onnx_tensor("w", (1 << 62, 1 << 62), f32(1))])))
     put("onnx", "negative_dim", onnx_folder(onnx([onnx_tensor("w", ((1 << 64) - 1,), f32(1))])))
     put("onnx", "wrong_size", onnx_folder(onnx([onnx_tensor("w", (3,), f32(2))])))
-    put("onnx", "external", onnx_folder(onnx([onnx_tensor("w", (1,), f32(1), more=number(14, 1))])))
+    place = lambda name, offset: number(14, 1) + block(13, block(1, "location") + block(2, name)) + block(
+        13, block(1, "offset") + block(2, offset))
+    outside = lambda *where: onnx([onnx_tensor(f"w{i}", (2,), b"", more=place(*p)) for i, p in enumerate(where)])
+    put("onnx", "external", onnx_folder(outside(("am.mvn", "0"), ("am.mvn", "8"))))
+    put("onnx", "external_nowhere", onnx_folder(onnx([onnx_tensor("w", (1,), f32(1), more=number(14, 1))])))
+    put("onnx", "external_elsewhere", onnx_folder(outside(("../am.mvn", "0"))))
+    put("onnx", "external_absent", onnx_folder(outside(("model.onnx.data", "0"))))
+    put("onnx", "external_files", onnx_folder(outside(("am.mvn", "0"), ("w1", "0"))))
+    put("onnx", "external_end", onnx_folder(outside(("am.mvn", str(len(mvn()) - 7)))))
+    put("onnx", "external_far", onnx_folder(outside(("am.mvn", "18446744073709551616"))))
+    put("onnx", "external_words", onnx_folder(outside(("am.mvn", "-1"))))
     put("onnx", "no_name", onnx_folder(onnx([block(5, number(1, 1) + number(2, 1) + block(9, f32(1)))])))
     put("onnx", "group", onnx_folder(onnx(parts) + b"\x1b"))
     put("onnx", "endless_varint", onnx_folder(onnx(parts) + b"\x08" + b"\xff" * 11))
     put("onnx", "short", onnx_folder(onnx(parts)[:-10]))
+    make_onnx_layers(f32)
+
+
+def make_onnx_layers(f32):
+    """What says the names of layers: biases, paths, the norm before; and 8 bits."""
+    matrix = lambda i: onnx_tensor(f"onnx::MatMul_{i}", (2, 3), f32(6))
+    vector = lambda name, n=3: onnx_tensor(name, (n,), f32(n))
+    parts = [matrix(i) for i in range(6)] + [
+        vector("decoder.model.out.bias"), vector("decoder.model.d.0.feed_forward.norm.bias", 2), vector("onnx::Mul_8"),
+        vector("onnx::Add_9"), vector("n2.weight"), vector("n2.bias"),
+        onnx_tensor("square.weight", (2, 2), f32(4)),
+        onnx_node("Add", ["decoder.model.out.bias", "a"], ["b"], "Add_1"),
+        onnx_node("MatMul", ["x", "onnx::MatMul_0"], ["a"], "/wrong/MatMul"),
+        onnx_node("MatMul", ["x", "onnx::MatMul_1"], ["c"], "/e/l/l.0/w_1/MatMul_12"),
+        onnx_node("Mul", ["c", "onnx::Mul_8"], ["d"], "/e/l/l.0/norm1/Mul"),
+        onnx_node("Add", ["d", "onnx::Add_9"], ["e"], "/e/l/l.0/norm1/Add_1"),
+        onnx_node("LayerNormalization", ["e", "n2.weight", "n2.bias"], ["f"], "/n3/LayerNormalization"),
+        onnx_node("Add", ["f", "decoder.model.d.0.feed_forward.norm.bias"], ["g"], "Add_2"),
+        onnx_node("MatMul", ["g", "onnx::MatMul_2"], ["h"], "MatMul_3"),
+        onnx_node("MatMul", ["h", "square.weight"], ["i"], "MatMul_4"),
+        onnx_node("MatMul", ["h", "square.weight"], ["j"], "MatMul_5"),
+        onnx_node("MatMul", ["h", "onnx::MatMul_3"], ["k"], "/e/f/MatMul_scales_mul"),
+        onnx_node("MatMul", ["h", "onnx::MatMul_4"], ["l"], "MatMul"),
+        onnx_node("MatMul", ["h", "onnx::MatMul_5"], ["m"], "//MatMul")]
+    put("onnx", "layers", onnx_folder(onnx(parts)))
+    circle = [onnx_node("Add", ["c.bias", "a"], ["b"]), onnx_node("Mul", ["b", "b"], ["a"]), vector("c.bias"),
+              onnx_node("Cast", ["a"], ["a"]), onnx_node("MatMul", ["b", "b"], ["b"], "/b/MatMul")]
+    put("onnx", "circle", onnx_folder(onnx(circle)))
+    eight = lambda scale=(3,), zero=(3,), kind=2, n=3, tail="_quantized": onnx([
+        onnx_tensor("onnx::MatMul_1" + tail, (2, 3), bytes([0, 1, 2, 130, 254, 255]), kind=kind),
+        onnx_tensor("onnx::MatMul_1_scale", scale, f32(n), data_field=4),
+        onnx_tensor("onnx::MatMul_1_zero_point", zero, b"".join(varint(128) for _ in range(n)), kind=2, data_field=5),
+        onnx_node("DynamicQuantizeLinear", ["x"], ["x8", "xs", "xz"], "q"),
+        onnx_node("MatMulInteger", ["x8", "onnx::MatMul_1" + tail, "xz", "onnx::MatMul_1_zero_point"], ["a"],
+                  "/a/MatMul_quant"),
+        onnx_node("Cast", ["a"], ["b"], "cast"), onnx_node("Mul", ["b", "scales"], ["c"], "/a/MatMul_quant_scales_mul"),
+        onnx_node("Add", ["real.bias", "c"], ["d"], "/a/Add"), vector("real.bias")])
+    put("onnx", "eight", onnx_folder(eight()))
+    put("onnx", "eight_one", onnx_folder(eight((), (), n=1)))
+    put("onnx", "eight_no_scale", onnx_folder(eight(tail="_quantised")))
+    put("onnx", "eight_scales", onnx_folder(eight((2,), (2,), n=2)))
+    put("onnx", "eight_signs", onnx_folder(eight(kind=3)))
+    put("onnx", "eight_short", onnx_folder(eight(zero=(4,))))
 
 
 # ---- PyTorch checkpoints and what FunASR puts beside them

@@ -72,69 +72,36 @@ static bool vad_matches(const oto_weights *src)
     return oto_weights_find(src, "encoder.fsmn.0.fsmn_block.conv_left.weight") != NULL;
 }
 
-typedef struct {
-    const oto_tensor *t; /* [k][n] */
-    float *all;          /* [k][n] as f32 */
-    int n, k;
-} transposed;
-
-static void transposed_row(void *arg, int r, float *out)
-{
-    const transposed *t = arg;
-
-    for (int i = 0; i < t->k; i++)
-        out[i] = t->all[(size_t)i * (size_t)t->n + (size_t)r];
-}
-
 static int missing(const oto_weights *src, const char *name, oto_err *e)
 {
     return oto_fail(e, OTO_E_INPUT, "%s: tensor %s is missing", oto_weights_path(src), name);
 }
 
-/* "NAME.weight" is [n][k]; ONNX keeps its transpose, "NAME.weight.T". */
 static int pack_matrix(const oto_weights *src, const matrix_row *row, oto_dtype type,
                        oto_gguf_writer *dst, oto_arena *a, oto_err *e)
 {
-    transposed t = {.n = row->n, .k = row->k};
-    const oto_tensor *w;
-    char name[96];
-    int rc;
-
-    snprintf(name, sizeof name, "%s.weight", row->name);
-    w = oto_weights_find(src, name);
-    if (w != NULL)
-        return oto_put_tensor_matrix(dst, name, type, w, row->n, row->k, a, e);
-    snprintf(name, sizeof name, "%s.weight.T", row->name);
-    t.t = oto_weights_find(src, name);
-    if (t.t == NULL)
-        return missing(src, name, e);
-    if (oto_tensor_rows(t.t) != row->k || oto_tensor_row_len(t.t) != row->n)
-        return oto_fail(e, OTO_E_INPUT, "%s: tensor %s is not %d x %d", oto_weights_path(src), name,
-                        row->k, row->n);
-    if ((rc = oto_arena_get(a, (size_t)row->n * (size_t)row->k, sizeof *t.all, &t.all, e)) != 0)
-        return rc;
-    for (int i = 0; i < row->k; i++)
-        oto_tensor_row_f32(t.t, i, t.all + (size_t)i * (size_t)row->n);
-    snprintf(name, sizeof name, "%s.weight", row->name);
-    return oto_put_matrix(dst, name, type, row->n, row->k, transposed_row, &t, a, e);
-}
-
-static int pack_bias(const oto_weights *src, const matrix_row *row, oto_gguf_writer *dst,
-                     oto_arena *a, oto_err *e)
-{
-    float v[IN];
     const oto_tensor *t;
     char name[96];
 
-    snprintf(name, sizeof name, "%s.bias", row->name);
+    snprintf(name, sizeof name, "%s.weight", row->name);
     t = oto_weights_find(src, name);
+    return t == NULL ? missing(src, name, e)
+                     : oto_put_tensor_matrix(dst, name, type, t, row->n, row->k, a, e);
+}
+
+static int pack_vector(const oto_weights *src, const char *name, int n, oto_gguf_writer *dst,
+                       oto_arena *a, oto_err *e)
+{
+    const oto_tensor *t = oto_weights_find(src, name);
+    float v[IN];
+
     if (t == NULL)
         return missing(src, name, e);
-    if (oto_tensor_rows(t) * oto_tensor_row_len(t) != row->n || oto_tensor_rows(t) != 1)
+    if (oto_tensor_rows(t) != 1 || oto_tensor_row_len(t) != n)
         return oto_fail(e, OTO_E_INPUT, "%s: tensor %s does not hold %d values",
-                        oto_weights_path(src), name, row->n);
+                        oto_weights_path(src), name, n);
     oto_tensor_row_f32(t, 0, v);
-    return oto_put_vector(dst, name, v, row->n, a, e);
+    return oto_put_vector(dst, name, v, n, a, e);
 }
 
 /* [128][20] of the checkpoint, or [20][128] of FunASR's own GGUF, to [20][128]. */
@@ -165,30 +132,6 @@ static int pack_filter(const oto_weights *src, int layer, oto_gguf_writer *dst, 
     return oto_put_vector(dst, name, fir, ORDER * PROJ, a, e);
 }
 
-/* "vad.cmvn_shift" of the metadata (ONNX), or the tensor "cmvn.shift" (GGUF). */
-static int pack_cmvn(const oto_weights *src, const char *key, const char *tensor,
-                     oto_gguf_writer *dst, oto_arena *a, oto_err *e)
-{
-    const oto_tensor *t = oto_weights_find(src, tensor);
-    float v[IN];
-
-    if (t != NULL && oto_tensor_rows(t) == 1 && oto_tensor_row_len(t) == IN) {
-        oto_tensor_row_f32(t, 0, v);
-        return oto_put_vector(dst, tensor, v, IN, a, e);
-    }
-    if (oto_weights_array_len(src, key) != IN)
-        return oto_fail(e, OTO_E_INPUT, "%s: no %s of %d values", oto_weights_path(src), key, IN);
-    for (size_t i = 0; i < IN; i++) {
-        double x = 0;
-
-        if (!oto_weights_array_f32(src, key, i, &x))
-            return oto_fail(e, OTO_E_INPUT, "%s: %s is not a list of numbers",
-                            oto_weights_path(src), key);
-        v[i] = (float)x;
-    }
-    return oto_put_vector(dst, tensor, v, IN, a, e);
-}
-
 /* bf16 is no faster than f32 and there are only 1.7 MB to save. */
 static oto_dtype matrix_type(oto_compute compute)
 {
@@ -198,18 +141,20 @@ static oto_dtype matrix_type(oto_compute compute)
 static int vad_pack(const oto_weights *src, oto_compute compute, oto_gguf_writer *dst, oto_arena *a,
                     oto_err *e)
 {
+    char name[96];
     int rc = 0;
 
     for (size_t i = 0; i < OTO_COUNT(matrices) && rc == 0; i++) {
         rc = pack_matrix(src, &matrices[i], matrix_type(compute), dst, a, e);
+        snprintf(name, sizeof name, "%s.bias", matrices[i].name);
         if (rc == 0 && matrices[i].bias)
-            rc = pack_bias(src, &matrices[i], dst, a, e);
+            rc = pack_vector(src, name, matrices[i].n, dst, a, e);
     }
     for (int i = 0; i < LAYERS && rc == 0; i++)
         rc = pack_filter(src, i, dst, a, e);
     if (rc == 0)
-        rc = pack_cmvn(src, "vad.cmvn_shift", "cmvn.shift", dst, a, e);
-    return rc == 0 ? pack_cmvn(src, "vad.cmvn_scale", "cmvn.scale", dst, a, e) : rc;
+        rc = pack_vector(src, "cmvn.shift", IN, dst, a, e);
+    return rc == 0 ? pack_vector(src, "cmvn.scale", IN, dst, a, e) : rc;
 }
 
 /* ---- binding ---- */

@@ -278,9 +278,14 @@ static void test_refusals(void **state)
 
 /* ---- FSMN-VAD: the published weights in three forms ---- */
 
-/* The ONNX file's tensors under the checkpoint's names and in its orientation. */
+/* The ONNX file's tensors under the checkpoint's names. */
 static checkpoint *of_onnx(const oto_weights *w)
 {
+    static const char *const products[] = {
+        "in_linear1.linear",    "in_linear2.linear",    "fsmn.0.linear.linear",
+        "fsmn.0.affine.linear", "fsmn.1.linear.linear", "fsmn.1.affine.linear",
+        "fsmn.2.linear.linear", "fsmn.2.affine.linear", "fsmn.3.linear.linear",
+        "fsmn.3.affine.linear", "out_linear1.linear",   "out_linear2.linear"};
     checkpoint *c = calloc(1, sizeof *c);
     char name[128];
 
@@ -291,19 +296,10 @@ static checkpoint *of_onnx(const oto_weights *w)
         if (strncmp(t->name, "encoder.", 8) == 0)
             checkpoint_add(c, t, t->name);
     }
-    static const char *const products[] = {
-        "in_linear1.linear",    "in_linear2.linear",    "fsmn.0.linear.linear",
-        "fsmn.0.affine.linear", "fsmn.1.linear.linear", "fsmn.1.affine.linear",
-        "fsmn.2.linear.linear", "fsmn.2.affine.linear", "fsmn.3.linear.linear",
-        "fsmn.3.affine.linear", "out_linear1.linear",   "out_linear2.linear"};
     for (size_t i = 0; i < OTO_COUNT(products); i++) {
-        const oto_tensor *t;
-
-        snprintf(name, sizeof name, "encoder.%s.weight.T", products[i]);
-        t = oto_weights_find(w, name);
-        assert_non_null(t);
-        name[strlen(name) - 2] = '\0';
-        checkpoint_turn(checkpoint_add(c, t, name), 2, (int64_t[]){t->dim[1], t->dim[0]});
+        snprintf(name, sizeof name, "encoder.%s.weight", products[i]);
+        assert_non_null(oto_weights_find(w, name));
+        checkpoint_add(c, oto_weights_find(w, name), name);
     }
     return c;
 }
@@ -330,12 +326,7 @@ static void write_official(const checkpoint *c, const oto_weights *onnx, const c
         ASSERT_OK(oto_gguf_put_int(w, keys[i].key, keys[i].v, e_));
     for (int i = 0; i < 2; i++) {
         const char *name = i == 0 ? "cmvn.shift" : "cmvn.scale";
-        for (size_t k = 0; k < 400; k++) {
-            double x = 0;
-            assert_true(
-                oto_weights_array_f32(onnx, i == 0 ? "vad.cmvn_shift" : "vad.cmvn_scale", k, &x));
-            cmvn[i][k] = (float)x;
-        }
+        oto_tensor_row_f32(oto_weights_find(onnx, name), 0, cmvn[i]);
         ASSERT_OK(oto_gguf_put_tensor(w, name, OTO_T_F32, 1, (int64_t[]){400}, cmvn[i],
                                       sizeof cmvn[i], e_));
     }

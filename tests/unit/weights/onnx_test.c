@@ -29,34 +29,116 @@ static int parse(const seed *s, oto_weights **w, oto_err *e)
     return oto_weights_parse(&oto_format_onnx, "input", s->main, &s->side, s->n_side, w, e);
 }
 
+static void assert_row(const oto_weights *w, const char *name, int64_t r, const float *row, int n)
+{
+    const oto_tensor *t = oto_weights_find(w, name);
+    float is[8];
+    if (!t)
+        fail_msg("no %s", name);
+    assert_int_equal(oto_tensor_row_len(t), n);
+    oto_tensor_row_f32(t, r, is);
+    for (int i = 0; i < n; i++)
+        if (is[i] != row[i])
+            fail_msg("%s: [%d][%d] is %g, not %g", name, (int)r, i, (double)is[i], (double)row[i]);
+}
+
 static void reads_tensors_layers_and_statistics(void **state)
 {
     (void)state;
     oto_weights *w;
-    const oto_tensor *t, *same;
-    double v;
+    const oto_tensor *t;
+    oto_slice kind;
     seed s = load("all");
     ASSERT_OK(parse(&s, &w, e_));
     assert_string_equal(oto_weights_format(w), "onnx");
-    /* indices of the graph are not weights */
-    assert_int_equal(oto_weights_count(w), 5);
+    /* indices of the graph are not weights; two are of am.mvn */
+    assert_int_equal(oto_weights_count(w), 5 + 2);
     assert_null(oto_weights_find(w, "shape"));
-    ASSERT_OK(oto_weights_need(w, "onnx::MatMul_1", OTO_T_F32, 2, (int64_t[]){2, 3}, &t, e_));
-    /* the product's layer gives it a second name */
-    same = oto_weights_find(w, "encoder.in.linear.weight.T");
-    assert_ptr_equal(same, t);
-    float row[3];
-    oto_tensor_row_f32(t, 1, row);
-    assert_true(row[0] == 0.375f && row[2] == 0.625f);
+    assert_true(oto_weights_str(w, "general.architecture", &kind) &&
+                oto_slice_is(kind, "fsmn-vad"));
+    /* the layer's matrix, in the checkpoint's orientation */
+    ASSERT_OK(oto_weights_need(w, "encoder.out_linear2.linear.weight", OTO_T_F32, 2,
+                               (int64_t[]){3, 2}, &t, e_));
+    assert_ptr_equal(oto_weights_find(w, "onnx::MatMul_1"), t);
+    assert_row(w, "encoder.out_linear2.linear.weight", 0, (float[]){0, 0.375f}, 2);
+    assert_row(w, "encoder.out_linear2.linear.weight", 2, (float[]){0.25f, 0.625f}, 2);
     ASSERT_OK(oto_weights_need(w, "encoder.fsmn.0.fsmn_block.conv_left.weight", OTO_T_F32, 4,
                                (int64_t[]){2, 1, 2, 1}, &t, e_));
     ASSERT_OK(oto_weights_need(w, "bias", OTO_T_F32, 1, (int64_t[]){3}, &t, e_));
     ASSERT_OK(oto_weights_need(w, "scalar", OTO_T_F32, 0, NULL, &t, e_));
-    assert_int_equal(oto_weights_array_len(w, "vad.cmvn_shift"), 2);
-    assert_int_equal(oto_weights_array_len(w, "vad.cmvn_scale"), 2);
-    assert_true(oto_weights_array_f32(w, "vad.cmvn_shift", 0, &v) && v == -1.5);
-    assert_true(oto_weights_array_f32(w, "vad.cmvn_shift", 1, &v) && v == 20);
-    assert_true(oto_weights_array_f32(w, "vad.cmvn_scale", 1, &v) && v == 0.25);
+    assert_row(w, "cmvn.shift", 0, (float[]){-1.5f, 20}, 2);
+    assert_row(w, "cmvn.scale", 0, (float[]){0.5f, 0.25f}, 2);
+    oto_weights_close(w);
+    free(s.p);
+}
+
+/* Of each rule one. */
+static void finds_the_names_of_layers(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *onnx, *name;
+    } rows[] = {
+        {"onnx::MatMul_0", "decoder.out.weight"}, /* its bias, before its path */
+        {"decoder.model.out.bias", "decoder.out.bias"},
+        {"onnx::MatMul_1", "e.l.0.w_1.weight"},
+        {"onnx::Mul_8", "e.l.0.norm1.weight"},
+        {"onnx::Add_9", "e.l.0.norm1.bias"},
+        {"n2.weight", "n3.weight"}, /* shared by two norms */
+        {"n2.bias", "n3.bias"},
+        {"onnx::MatMul_2", "decoder.d.0.feed_forward.w_2.weight"},
+    };
+    oto_weights *w;
+    const oto_tensor *t;
+    seed s = load("layers");
+    ASSERT_OK(parse(&s, &w, e_));
+    for (size_t i = 0; i < OTO_COUNT(rows); i++) {
+        t = oto_weights_find(w, rows[i].name);
+        if (!t || t != oto_weights_find(w, rows[i].onnx))
+            fail_msg("%s is not %s", rows[i].onnx, rows[i].name);
+    }
+    /* used by two products, but turned once */
+    assert_row(w, "square.weight", 0, (float[]){0, 0.25f}, 2);
+    /* what says nothing gives no name */
+    assert_null(oto_weights_find(w, "e.f.weight"));
+    assert_null(oto_weights_find(w, ".weight"));
+    oto_weights_close(w);
+    free(s.p);
+    s = load("circle");
+    ASSERT_OK(parse(&s, &w, e_));
+    oto_weights_close(w);
+    free(s.p);
+}
+
+/* (q - zero) · scale, of bytes 0 1 2 130 254 255 as [2][3] and zero points of 128. */
+static void reads_8_bits(void **state)
+{
+    (void)state;
+    oto_weights *w;
+    seed s = load("eight");
+    ASSERT_OK(parse(&s, &w, e_));
+    assert_row(w, "real.weight", 0, (float[]){-128 * 0.0f, 2 * 0.0f}, 2);
+    assert_row(w, "real.weight", 1, (float[]){-127 * 0.125f, 126 * 0.125f}, 2);
+    assert_row(w, "real.weight", 2, (float[]){-126 * 0.25f, 127 * 0.25f}, 2);
+    oto_weights_close(w);
+    free(s.p);
+    s = load("eight_one"); /* for all rows */
+    ASSERT_OK(parse(&s, &w, e_));
+    assert_int_equal(oto_weights_find(w, "real.weight")->n_scale, 1);
+    oto_weights_close(w);
+    free(s.p);
+}
+
+static void reads_tensors_of_a_file_beside_it(void **state)
+{
+    (void)state;
+    oto_weights *w;
+    seed s = load("external");
+    ASSERT_OK(parse(&s, &w, e_));
+    const char *text = s.side.bytes.p;
+    float row[2];
+    memcpy(row, text + 8, sizeof row);
+    assert_row(w, "w1", 0, row, 2);
     oto_weights_close(w);
     free(s.p);
 }
@@ -97,7 +179,17 @@ static void refuses_what_is_wrong(void **state)
         {"huge_dims", OTO_E_INPUT, "w"},
         {"negative_dim", OTO_E_INPUT, "w"},
         {"wrong_size", OTO_E_INPUT, "w"},
-        {"external", OTO_E_UNSUPPORTED, "outside the file"},
+        {"external_nowhere", OTO_E_UNSUPPORTED, "outside the file, in \"\""},
+        {"external_elsewhere", OTO_E_UNSUPPORTED, "in \"../am.mvn\": not beside it"},
+        {"external_absent", OTO_E_NOT_FOUND, "model.onnx.data"},
+        {"external_files", OTO_E_UNSUPPORTED, "in more than one file"},
+        {"external_end", OTO_E_INPUT, "w0 reaches past the end of am.mvn"},
+        {"external_far", OTO_E_INPUT, "w0 reaches past the end of am.mvn"},
+        {"external_words", OTO_E_INPUT, "w0 reaches past the end of am.mvn"},
+        {"eight_no_scale", OTO_E_INPUT, "onnx::MatMul_1_quantised is quantised, but its scale"},
+        {"eight_scales", OTO_E_INPUT, "onnx::MatMul_1_quantized is quantised, but its scale"},
+        {"eight_signs", OTO_E_INPUT, "onnx::MatMul_1_quantized is quantised, but its scale"},
+        {"eight_short", OTO_E_INPUT, "a tensor is cut off"},
         {"no_name", OTO_E_INPUT, "name"},
         {"group", OTO_E_INPUT, "cut off or garbled"},
         {"endless_varint", OTO_E_INPUT, "cut off or garbled"},
@@ -155,21 +247,24 @@ static void every_cut_is_refused(void **state)
 static void every_changed_byte_is_survived(void **state)
 {
     (void)state;
-    seed s = load("all");
-    char *p = s.p + 3;
-    const size_t n = s.main.n + s.side.bytes.n;
-    for (size_t i = 0; i < n; i++) {
-        const char was = p[i];
-        const char tries[] = {0, (char)0xff, (char)(was + 1), (char)(was ^ 0x80)};
-        for (size_t k = 0; k < sizeof tries; k++) {
-            oto_err e = {0};
-            p[i] = tries[k];
-            int rc = parse_copies(&s, s.main.n, s.side.bytes.n, &e);
-            assert_true(rc == 0 || (rc == e.code && e.text[0]));
+    static const char *const names[] = {"all", "layers", "eight", "external"};
+    for (size_t k = 0; k < OTO_COUNT(names); k++) {
+        seed s = load(names[k]);
+        char *p = s.p + 3;
+        const size_t n = s.main.n + s.side.bytes.n;
+        for (size_t i = 0; i < n; i++) {
+            const char was = p[i];
+            const char tries[] = {0, (char)0xff, (char)(was + 1), (char)(was ^ 0x80)};
+            for (size_t j = 0; j < sizeof tries; j++) {
+                oto_err e = {0};
+                p[i] = tries[j];
+                int rc = parse_copies(&s, s.main.n, s.side.bytes.n, &e);
+                assert_true(rc == 0 || (rc == e.code && e.text[0]));
+            }
+            p[i] = was;
         }
-        p[i] = was;
+        free(s.p);
     }
-    free(s.p);
 }
 
 static void other_files_do_not_match(void **state)
@@ -188,7 +283,6 @@ static void published_model(void **state)
     char path[600];
     oto_weights *w;
     const oto_tensor *t;
-    double v;
     snprintf(path, sizeof path, "%s/fsmn-vad/source", models_dir());
     if (access(path, R_OK) != 0) {
         print_message("skipped: no %s\n", path);
@@ -196,20 +290,21 @@ static void published_model(void **state)
     }
     ASSERT_OK(oto_weights_open(path, &w, e_));
     assert_string_equal(oto_weights_format(w), "onnx");
-    ASSERT_OK(oto_weights_need(w, "encoder.in_linear1.linear.weight.T", OTO_T_F32, 2,
-                               (int64_t[]){400, 140}, &t, e_));
-    ASSERT_OK(oto_weights_need(w, "encoder.fsmn.3.affine.linear.weight.T", OTO_T_F32, 2,
-                               (int64_t[]){128, 250}, &t, e_));
+    ASSERT_OK(oto_weights_need(w, "encoder.in_linear1.linear.weight", OTO_T_F32, 2,
+                               (int64_t[]){140, 400}, &t, e_));
+    ASSERT_OK(oto_weights_need(w, "encoder.fsmn.3.affine.linear.weight", OTO_T_F32, 2,
+                               (int64_t[]){250, 128}, &t, e_));
     ASSERT_OK(oto_weights_need(w, "encoder.out_linear2.linear.bias", OTO_T_F32, 1, (int64_t[]){248},
                                &t, e_));
     ASSERT_OK(oto_weights_need(w, "encoder.fsmn.0.fsmn_block.conv_left.weight", OTO_T_F32, 4,
                                (int64_t[]){128, 1, 20, 1}, &t, e_));
-    assert_int_equal(oto_weights_array_len(w, "vad.cmvn_shift"), 400);
-    assert_int_equal(oto_weights_array_len(w, "vad.cmvn_scale"), 400);
-    assert_true(oto_weights_array_f32(w, "vad.cmvn_shift", 0, &v) && v == (double)-8.311879f);
-    assert_true(oto_weights_array_f32(w, "vad.cmvn_shift", 399, &v) && v == (double)-11.71208f);
-    assert_true(oto_weights_array_f32(w, "vad.cmvn_scale", 0, &v) && v == (double)0.155775f);
-    assert_true(oto_weights_array_f32(w, "vad.cmvn_scale", 399, &v) && v == (double)0.1509654f);
+    float v[400];
+    ASSERT_OK(oto_weights_need(w, "cmvn.shift", OTO_T_F32, 1, (int64_t[]){400}, &t, e_));
+    oto_tensor_row_f32(t, 0, v);
+    assert_true(v[0] == -8.311879f && v[399] == -11.71208f);
+    ASSERT_OK(oto_weights_need(w, "cmvn.scale", OTO_T_F32, 1, (int64_t[]){400}, &t, e_));
+    oto_tensor_row_f32(t, 0, v);
+    assert_true(v[0] == 0.155775f && v[399] == 0.1509654f);
     oto_weights_close(w);
 }
 
@@ -217,6 +312,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(reads_tensors_layers_and_statistics),
+        cmocka_unit_test(finds_the_names_of_layers),
+        cmocka_unit_test(reads_8_bits),
+        cmocka_unit_test(reads_tensors_of_a_file_beside_it),
         cmocka_unit_test(odd_graphs_are_read),
         cmocka_unit_test(refuses_what_is_wrong),
         cmocka_unit_test(every_cut_is_refused),

@@ -514,8 +514,8 @@ static void refuses_other_tensors(void **state)
         refuses_flaw(&(flaw){.without = names[i]}, names[i]);
         refuses_flaw(&(flaw){.wrong = names[i]}, names[i]);
     }
-    refuses_flaw(&(flaw){.without = "cmvn.shift"}, "vad.cmvn_shift");
-    refuses_flaw(&(flaw){.wrong = "cmvn.scale"}, "vad.cmvn_scale");
+    refuses_flaw(&(flaw){.without = "cmvn.shift"}, "cmvn.shift");
+    refuses_flaw(&(flaw){.wrong = "cmvn.scale"}, "cmvn.scale");
 }
 
 static void refuses_options(void **state)
