@@ -198,6 +198,120 @@ static void checkpoint_free(checkpoint *c)
     free(c);
 }
 
+/* ---- the same as PyTorch exports it to ONNX ---- */
+
+static void checkpoint_varint(checkpoint_bytes *b, uint64_t v)
+{
+    for (; v > 127; v >>= 7)
+        checkpoint_put(b, &(uint8_t){(uint8_t)(v | 128)}, 1);
+    checkpoint_put(b, &(uint8_t){(uint8_t)v}, 1);
+}
+
+static void checkpoint_field(checkpoint_bytes *b, int field, const void *p, size_t n)
+{
+    checkpoint_varint(b, (uint64_t)field << 3 | 2);
+    checkpoint_varint(b, n);
+    checkpoint_put(b, p, n);
+}
+
+static void checkpoint_node(checkpoint_bytes *graph, const char *op, const char *name,
+                            const char *in0, const char *in1, const char *out)
+{
+    checkpoint_bytes b = {0};
+
+    checkpoint_field(&b, 1, in0, strlen(in0));
+    checkpoint_field(&b, 1, in1, strlen(in1));
+    checkpoint_field(&b, 2, out, strlen(out));
+    checkpoint_field(&b, 3, name, strlen(name));
+    checkpoint_field(&b, 4, op, strlen(op));
+    checkpoint_field(graph, 1, b.p, b.n);
+    free(b.p);
+}
+
+static void checkpoint_initializer(checkpoint_bytes *graph, const checkpoint_tensor *t,
+                                   const char *name)
+{
+    checkpoint_bytes b = {0};
+
+    for (int i = 0; i < t->rank; i++) {
+        checkpoint_varint(&b, 1 << 3);
+        checkpoint_varint(&b, (uint64_t)t->dim[i]);
+    }
+    checkpoint_varint(&b, 2 << 3);
+    checkpoint_varint(&b, 1); /* float */
+    checkpoint_field(&b, 8, name, strlen(name));
+    checkpoint_field(&b, 9, t->v, t->n * sizeof *t->v);
+    checkpoint_field(graph, 5, b.p, b.n);
+    free(b.p);
+}
+
+/* A linear layer: a numbered matrix that is turned, and a bias that keeps its name; without one the
+ * path of the node alone tells the layer. Turns t. */
+static void checkpoint_linear(checkpoint_bytes *graph, checkpoint_tensor *t, int number,
+                              const char *bias)
+{
+    char matrix[32], path[160], node[32], made[32];
+
+    snprintf(matrix, sizeof matrix, "onnx::MatMul_%d", number);
+    snprintf(node, sizeof node, "MatMul_%d", number);
+    snprintf(made, sizeof made, "%d", number);
+    snprintf(path, sizeof path, "/%.*s/MatMul", (int)(strlen(t->name) - strlen(".weight")),
+             t->name);
+    for (char *c = path; *c != '\0'; c++)
+        if (*c == '.')
+            *c = '/';
+    checkpoint_turn(t, 2, (int64_t[]){t->dim[1], t->dim[0]});
+    checkpoint_initializer(graph, t, matrix);
+    checkpoint_node(graph, "MatMul", bias != NULL ? node : path, "x", matrix, made);
+    if (bias != NULL)
+        checkpoint_node(graph, "Add", "", bias, made, "y");
+}
+
+/* "encoder.after_norm.bias" -> "encoder.model.after_norm.bias", as the exporter's classes hold it
+ */
+static const char *checkpoint_held(char out[160], const char *name)
+{
+    const char *dot = strchr(name, '.');
+
+    if (strncmp(name, "encoder.", 8) == 0 || strncmp(name, "decoder.", 8) == 0)
+        snprintf(out, 160, "%.*s.model%s", (int)(dot - name), name, dot);
+    else
+        snprintf(out, 160, "%s", name);
+    return out;
+}
+
+/* Turns c's matrices. */
+static bool checkpoint_write_onnx(checkpoint *c, const char *path)
+{
+    static const uint8_t head[] = {8, 8, 18, 7, 'p', 'y', 't', 'o', 'r', 'c', 'h'};
+    checkpoint_bytes graph = {0}, file = {0};
+    char held[160], bias[160];
+    bool ok;
+
+    for (int i = 0; i < c->n; i++) {
+        checkpoint_tensor *t = &c->t[i];
+        bool with_bias = false;
+
+        if (t->rank != 2 || strstr(t->name, "embed") != NULL) {
+            checkpoint_initializer(&graph, t, checkpoint_held(held, t->name));
+            continue;
+        }
+        snprintf(bias, sizeof bias, "%.*s.bias", (int)(strlen(t->name) - strlen(".weight")),
+                 t->name);
+        for (int k = 0; k < c->n; k++)
+            with_bias |= strcmp(c->t[k].name, bias) == 0;
+        checkpoint_linear(&graph, t, i, with_bias ? checkpoint_held(held, bias) : NULL);
+    }
+    checkpoint_put(&file, head, sizeof head);
+    checkpoint_field(&file, 7, graph.p, graph.n);
+    FILE *f = fopen(path, "wb");
+    ok = f != NULL && fwrite(file.p, 1, file.n, f) == file.n;
+    ok = f != NULL && fclose(f) == 0 && ok;
+    free(graph.p);
+    free(file.p);
+    return ok;
+}
+
 /* ---- the files beside it ---- */
 
 static void checkpoint_vector(FILE *f, const char *tag, const float *v, int n)

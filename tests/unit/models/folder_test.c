@@ -131,6 +131,31 @@ static void assert_same_bytes(const char *a, const char *b)
     oto_map_close(&y);
 }
 
+/* The folder's model.pt gives way to a graph of the same weights. */
+static void write_graph(const char *from, const char *main_file)
+{
+    oto_weights *w;
+    checkpoint *c;
+    char path[200];
+
+    ASSERT_OK(oto_weights_open(from, &w, e_));
+    c = of_gguf(w);
+    put_path(path, "model/model.pt");
+    assert_int_equal(unlink(path), 0);
+    snprintf(path, sizeof path, "%s/model/%s", dir, main_file);
+    assert_true(checkpoint_write_onnx(c, path));
+    checkpoint_free(c);
+    oto_weights_close(w);
+}
+
+static void remove_graph(const char *main_file)
+{
+    char path[200];
+
+    snprintf(path, sizeof path, "%s/model/%s", dir, main_file);
+    assert_int_equal(unlink(path), 0);
+}
+
 /* Packed from both, and compared. */
 static void check_same(const char *gguf, const char *folder, oto_compute compute)
 {
@@ -163,6 +188,10 @@ static void test_paraformer(void **state)
     assert_string_equal(info.family, "paraformer");
     assert_int_equal(info.n_layers_enc, 2);
     oto_model_close(m);
+    write_graph(gguf, "model.onnx");
+    check_same(gguf, folder, OTO_COMPUTE_F32);
+    check_same(gguf, folder, OTO_COMPUTE_I8);
+    remove_graph("model.onnx");
 }
 
 static void test_sensevoice(void **state)
@@ -175,6 +204,9 @@ static void test_sensevoice(void **state)
     assert_true(seeded_sensevoice(gguf, (seeded_size){.n_enc = 2, .n_tp = 1, .n_vocab = 60}));
     write_folder(gguf, "sv.vocab", NULL);
     check_same(gguf, folder, OTO_COMPUTE_I8);
+    write_graph(gguf, "model_quant.onnx"); /* known by what it holds */
+    check_same(gguf, folder, OTO_COMPUTE_F32);
+    remove_graph("model_quant.onnx");
 }
 
 /* The same weights in FunASR's own classes, saved by torch. */
