@@ -290,26 +290,52 @@ static bool onnx_matches(const uint8_t *p, size_t n, uint64_t file_bytes)
            (p[2] == 0x12 || p[2] == 0x3a || p[2] == 0x42);
 }
 
-static int onnx_parse(oto_weights *w, oto_err *e)
+static int read_model(model *m, oto_slice file)
 {
-    model m = {.w = w, .e = e};
     oto_slice graph = {0};
     oto_reader r;
     size_t n;
     field f;
     int rc;
 
-    reader_of(&r, w->main);
+    reader_of(&r, file);
     while (oto_proto_next(&r, &f))
         if (f.number == 7 && f.bytes.p != NULL)
             graph = f.bytes;
     if (r.bad)
-        return broken(&m, "the model");
+        return broken(m, "the model");
     if (graph.p == NULL)
-        return oto_weights_fail(w, e, OTO_E_INPUT, "no graph");
-    if ((rc = read_graph(&m, graph, NULL, &n)) != 0 || (rc = read_names(&m, graph, n)) != 0)
-        return rc;
-    return oto_funasr_beside(w, e);
+        return oto_weights_fail(m->w, m->e, OTO_E_INPUT, "no graph");
+    rc = read_graph(m, graph, NULL, &n);
+    return rc == 0 ? read_names(m, graph, n) : rc;
+}
+
+/* The part of SeACo-Paraformer that makes rows of hot words has a file of its own. */
+static int read_hot_words(model *m)
+{
+    static const char *const files[] = {"model_eb.onnx", "model_eb_quant.onnx"};
+    oto_slice file;
+    oto_err why;
+    int rc;
+
+    if (oto_weights_find(m->w, "hotword_output_layer.bias") == NULL)
+        return 0;
+    for (size_t i = 0; i < OTO_COUNT(files); i++)
+        if ((rc = oto_weights_beside(m->w, files[i], &file, &why)) == 0)
+            return read_model(m, file);
+        else if (rc != OTO_E_NOT_FOUND)
+            return oto_fail(m->e, rc, "%s", why.text);
+    return 0;
+}
+
+static int onnx_parse(oto_weights *w, oto_err *e)
+{
+    model m = {.w = w, .e = e};
+    int rc = read_model(&m, w->main);
+
+    if (rc == 0)
+        rc = read_hot_words(&m);
+    return rc == 0 ? oto_funasr_beside(w, e) : rc;
 }
 
 const oto_format oto_format_onnx = {

@@ -5,13 +5,13 @@
  * known by what stands around it, in this order:
  *
  *   a bias that keeps its name      product + "a.b.linear.bias"  ->  a.b.linear.weight
- *   the path of the node            "/a/b/b.0/norm1/Mul"         ->  a.b.0.norm1.weight
  *   the bias of the norm before     "a.feed_forward.norm.bias"   ->  a.feed_forward.w_2.weight
+ *   the path of the node            "/a/b/b.0/norm1/Mul"         ->  a.b.0.norm1.weight
  *
- * Paths are the modules as they call one another, which is not always how they hold one another
- * (SenseVoice calls ctc.ctc_lo past ctc), and exporters before PyTorch 1.13 wrote none; the decoder
- * of Paraformer has a layer without a bias, w_2. FunASR's exporting classes put "model." into
- * names: "encoder.model.encoders.0.…".
+ * The second is of Paraformer's decoder, where w_2 has no bias. Paths are the modules as they call
+ * one another, which is not always how they hold one another (SenseVoice calls ctc.ctc_lo past
+ * ctc), and exporters before PyTorch 1.13 wrote none. Of tensors that are alike one is kept, and an
+ * Identity for each other. FunASR's exporting classes have their own names for some parts.
  *
  * ONNX Runtime's dynamic quantisation makes of the matrix X and its product
  *
@@ -80,24 +80,37 @@ static oto_tensor *tensor_of(const graph *g, oto_slice s)
     return s.n == 0 || z.bad ? NULL : oto_weights_get(g->w, z.z);
 }
 
-/* One more name, less "model." behind the first dot. What has the name already keeps it. */
+/* What FunASR's exporting classes hold under other names, or call past what holds it. */
+static name as_held(const name *n)
+{
+    static const char extra[] = "model."; /* encoder.model.encoders.0.… */
+    static const struct {
+        const char *from, *to;
+    } others[] = {{"embedding.", "decoder.embed."}, {"blstm.", "predictor.blstm."}};
+    const char *dot = n->bad ? NULL : strchr(n->z, '.');
+    name out = {0};
+
+    for (size_t i = 0; i < OTO_COUNT(others); i++)
+        if (strncmp(n->z, others[i].from, strlen(others[i].from)) == 0) {
+            add(&out, others[i].to, strlen(others[i].to));
+            add(&out, n->z + strlen(others[i].from), n->n - strlen(others[i].from));
+            return out;
+        }
+    if (dot == NULL || strncmp(dot + 1, extra, sizeof extra - 1) != 0)
+        return *n;
+    add(&out, n->z, (size_t)(dot + 1 - n->z));
+    add(&out, dot + sizeof extra, strlen(dot + sizeof extra));
+    return out;
+}
+
+/* One more name. What has it already keeps it. */
 static int also_called(const graph *g, const oto_tensor *t, const name *as)
 {
-    static const char extra[] = "model.";
-    const char *dot = as->bad ? NULL : strchr(as->z, '.');
-    name plain = {0};
+    const name n = as_held(as);
 
-    if (as->bad)
-        return 0;
-    if (dot != NULL && strncmp(dot + 1, extra, sizeof extra - 1) == 0) {
-        add(&plain, as->z, (size_t)(dot + 1 - as->z));
-        add(&plain, dot + sizeof extra, strlen(dot + sizeof extra));
-    } else {
-        plain = *as;
-    }
-    return oto_weights_find(g->w, plain.z) != NULL
+    return n.bad || n.n == 0 || oto_weights_find(g->w, n.z) != NULL
                ? 0
-               : oto_weights_alias(g->w, (oto_slice){plain.z, plain.n}, t->name, g->e);
+               : oto_weights_alias(g->w, (oto_slice){n.z, n.n}, t->name, g->e);
 }
 
 /* ---- the graph ---- */
@@ -181,6 +194,14 @@ static int quantised(const graph *g, const oto_onnx_node *n, oto_tensor *t)
     return 0;
 }
 
+static int name_copy(const graph *g, const oto_onnx_node *n)
+{
+    const oto_tensor *t = tensor_of(g, n->input[0]);
+    const name as = replaced(n->output, 0, "");
+
+    return t == NULL ? 0 : also_called(g, t, &as);
+}
+
 /* A linear layer's matrix [n][k] is stored as [k][n]. */
 static int turn_matrix(const graph *g, const oto_onnx_node *n)
 {
@@ -261,6 +282,29 @@ static bool module_of(oto_slice path, const char *op, name *out)
     return out->n > 0 && !out->bad;
 }
 
+/* "/a/lstm/LSTM_1": its second layer. */
+static int split_lstm(const graph *g, const oto_onnx_node *n)
+{
+    const oto_tensor *t[3];
+    const char *number;
+    name as = {0}, path = replaced(n->name, 0, "");
+    long layer = 0;
+
+    for (int i = 0; i < 3; i++)
+        if ((t[i] = tensor_of(g, n->input[1 + i])) == NULL)
+            return 0;
+    if (path.bad || !module_of(n->name, "LSTM", &as))
+        return 0;
+    if ((number = strrchr(path.z, '_')) != NULL && number > strrchr(path.z, '/'))
+        layer = strtol(number + 1, NULL, 10);
+    add(&as, ".", 1);
+    as = as_held(&as);
+    if (as.bad || as.n < 2 || layer < 0 || layer > 99)
+        return 0;
+    as.z[--as.n] = '\0';
+    return oto_onnx_lstm(g->w, as.z, (int)layer, *t[0], *t[1], *t[2], g->e);
+}
+
 static int name_by_path(const graph *g, const oto_onnx_node *n)
 {
     static const struct {
@@ -313,6 +357,15 @@ static int name_by_norm(const graph *g, const oto_onnx_node *n)
 int oto_onnx_names(oto_weights *w, const oto_onnx_node *nodes, size_t n, oto_arena *scratch,
                    oto_err *e)
 {
+    static const struct {
+        const char *ops[2]; /* of what nodes; NULL: of all */
+        int (*act)(const graph *g, const oto_onnx_node *n);
+    } passes[] = {{{"Identity", "Identity"}, name_copy},
+                  {{"MatMul", "MatMulInteger"}, turn_matrix},
+                  {{"Add", "Add"}, name_by_bias},
+                  {{"MatMul", "MatMulInteger"}, name_by_norm},
+                  {{NULL}, name_by_path},
+                  {{"LSTM", "LSTM"}, split_lstm}};
     graph g = {.w = w, .e = e, .nodes = nodes, .n = n};
     int rc = sort_nodes(&g, scratch);
 
@@ -322,16 +375,10 @@ int oto_onnx_names(oto_weights *w, const oto_onnx_node *nodes, size_t n, oto_are
 
         rc = also_called(&g, &w->tensors[i], &as);
     }
-    for (size_t i = 0; i < n && rc == 0; i++)
-        if (is_product(&nodes[i]))
-            rc = turn_matrix(&g, &nodes[i]);
-    for (size_t i = 0; i < n && rc == 0; i++)
-        if (is(&nodes[i], "Add"))
-            rc = name_by_bias(&g, &nodes[i]);
-    for (size_t i = 0; i < n && rc == 0; i++)
-        rc = name_by_path(&g, &nodes[i]);
-    for (size_t i = 0; i < n && rc == 0; i++)
-        if (is_product(&nodes[i]))
-            rc = name_by_norm(&g, &nodes[i]);
+    for (size_t i = 0; i < OTO_COUNT(passes); i++)
+        for (size_t k = 0; k < n && rc == 0; k++)
+            if (passes[i].ops[0] == NULL || is(&nodes[k], passes[i].ops[0]) ||
+                is(&nodes[k], passes[i].ops[1]))
+                rc = passes[i].act(&g, &nodes[k]);
     return rc;
 }

@@ -32,6 +32,10 @@ typedef struct {
  * the checkpoint's orientation. */
 int oto_onnx_names(oto_weights *w, const oto_onnx_node *nodes, size_t n, oto_arena *scratch,
                    oto_err *e) OTO_CHECK;
+/* Adds the tensors of an LSTM's layer, NAME.weight_ih_l0 and so on, in the checkpoint's order of
+ * gates; in w->a. in, back and bias are ONNX's W, R and B. */
+int oto_onnx_lstm(oto_weights *w, const char *name, int layer, oto_tensor in, oto_tensor back,
+                  oto_tensor bias, oto_err *e) OTO_CHECK;
 
 /* ---- zip archives (zip.c) ---- */
 
