@@ -3,6 +3,9 @@
 
 Usage: tests/reference/funasr_folders.py DIR     writes DIR/paraformer, DIR/sensevoice; 77: no funasr here
 
+With onnx and onnxruntime also FAMILY-onnx and FAMILY-quant, of the graph that FunASR exports, and
+FAMILY-dequantised, a checkpoint of the matrices that the latter stands for.
+
 Weights, vocabulary and statistics are those of tests/unit/models/seeded.h, so that a folder must pack to the
 bytes that the seeded GGUF file packs to. Needs torch and funasr.
 """
@@ -56,22 +59,37 @@ def statistics(n=560):
     return "\n".join(lines + ["</Nnet> "]) + "\n"
 
 
-def write(folder, model, config):
+def write(folder, state, config):
     folder.mkdir(parents=True, exist_ok=True)
-    state = model.state_dict()
-    for name, v in state.items():
-        v.copy_(values(name, tuple(v.shape)))
-    torch.save(state, folder / "model.pt")
+    if state is not None:
+        torch.save(state, folder / "model.pt")
     (folder / "am.mvn").write_text(statistics())
     (folder / "tokens.json").write_text(json.dumps(pieces(), indent=0))
     (folder / "config.yaml").write_text(config)
 
 
+def write_all(folder, family, model, config):
+    state = {k: v.copy_(values(k, tuple(v.shape))).clone() for k, v in model.state_dict().items()}
+    write(folder, state, config)
+    try:
+        import funasr_onnx
+        import onnxruntime  # noqa: F401
+    except ImportError:
+        return
+    plain, eight, again = (folder.with_name(folder.name + x) for x in ("-onnx", "-quant", "-dequantised"))
+    write(plain, None, config)
+    write(eight, None, config)
+    funasr_onnx.export(family, model, plain / "model.onnx")
+    funasr_onnx.quantise(plain / "model.onnx", eight / "model_quant.onnx")
+    write(again, funasr_onnx.dequantised(state, plain / "model.onnx", eight / "model_quant.onnx"), config)
+
+
 def main(out):
     shape = dict(output_size=512, num_blocks=2, **BLOCK)
     config = "encoder_conf:\n    output_size: 512\n    attention_heads: 4\n    kernel_size: 11\n"
-    write(
+    write_all(
         out / "paraformer",
+        "paraformer",
         Paraformer(
             encoder="SANMEncoder",
             encoder_conf=dict(input_layer="pe", **shape),
@@ -85,8 +103,9 @@ def main(out):
         ),
         config + "predictor_conf:\n    tail_threshold: 0.45\n",
     )
-    write(
+    write_all(
         out / "sensevoice",
+        "sense_voice",
         SenseVoiceSmall(
             encoder="SenseVoiceEncoderSmall", encoder_conf=dict(tp_blocks=1, **shape), input_size=560, vocab_size=VOCABULARY
         ),
@@ -94,5 +113,6 @@ def main(out):
     )
 
 
-with torch.no_grad():
-    main(pathlib.Path(sys.argv[1]))
+if __name__ == "__main__":
+    with torch.no_grad():
+        main(pathlib.Path(sys.argv[1]))

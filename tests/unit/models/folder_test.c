@@ -209,6 +209,24 @@ static void test_sensevoice(void **state)
     remove_graph("model_quant.onnx");
 }
 
+/* The graph of it, where there were packages to export it; and that of 8 bits against its matrices
+ * made f32 again. */
+static void check_exported(const char *gguf, const char *family)
+{
+    char folder[200], again[200];
+
+    snprintf(folder, sizeof folder, "%s/funasr/%s-onnx", dir, family);
+    if (access(folder, F_OK) != 0) {
+        print_message("no onnx and onnxruntime beside torch\n");
+        return;
+    }
+    check_same(gguf, folder, OTO_COMPUTE_F32);
+    snprintf(folder, sizeof folder, "%s/funasr/%s-quant", dir, family);
+    snprintf(again, sizeof again, "%s/funasr/%s-dequantised", dir, family);
+    check_same(again, folder, OTO_COMPUTE_F32);
+    check_same(again, folder, OTO_COMPUTE_I8);
+}
+
 /* The same weights in FunASR's own classes, saved by torch. */
 static void test_what_funasr_saves(void **state)
 {
@@ -230,9 +248,11 @@ static void test_what_funasr_saves(void **state)
     put_path(folder, "funasr/paraformer");
     assert_true(seeded_paraformer(gguf, (seeded_size){.n_enc = 2, .n_dec = 1, .n_vocab = 50}));
     check_same(gguf, folder, OTO_COMPUTE_I8);
+    check_exported(gguf, "paraformer");
     put_path(folder, "funasr/sensevoice");
     assert_true(seeded_sensevoice(gguf, (seeded_size){.n_enc = 2, .n_tp = 1, .n_vocab = 50}));
     check_same(gguf, folder, OTO_COMPUTE_I8);
+    check_exported(gguf, "sensevoice");
 }
 
 /* ---- what does not fit is refused with its name ---- */

@@ -1,6 +1,9 @@
 #include "weights/onnx.c"
 
 #include "files.h"
+#include "unit/models/seeded.h"
+
+#include <math.h>
 
 /* Seeds are those of onnx_fuzz.c: flags, length of am.mvn, am.mvn, model.onnx. */
 typedef struct {
@@ -141,6 +144,128 @@ static void reads_tensors_of_a_file_beside_it(void **state)
     assert_row(w, "w1", 0, row, 2);
     oto_weights_close(w);
     free(s.p);
+}
+
+/* ---- graphs that FunASR exported (tests/reference/funasr_onnx.py) ---- */
+
+static const oto_side_file beside[] = {
+    {"am.mvn", {"<AddShift> 1 [ 1 ] <Rescale> 1 [ 1 ]", 36}},
+    {"tokens.json", {"[\"a\"]", 5}},
+};
+
+static char *load_file(const char *name, size_t *n)
+{
+    char path[500];
+    oto_map m;
+    char *p;
+    snprintf(path, sizeof path, "%s/tests/data/onnx/%s", OTO_SOURCE_DIR, name);
+    ASSERT_OK(oto_map_open(path, &m, e_));
+    p = calloc(1, m.n + 1);
+    assert_non_null(p);
+    memcpy(p, m.p, m.n);
+    *n = m.n;
+    oto_map_close(&m);
+    return p;
+}
+
+static int parse_exported(oto_slice main, oto_weights **w, oto_err *e)
+{
+    return oto_weights_parse(&oto_format_onnx, "input", main, beside, OTO_COUNT(beside), w, e);
+}
+
+/* Against the arithmetic that defines the checkpoint's tensor; of 8 bits to half a step. */
+static void check_tensor(const oto_weights *w, const char *name, int rank, const int64_t *dim)
+{
+    seeded s = {0};
+    const oto_tensor *t;
+    int64_t rows = rank > 1 ? dim[0] : 1, n = 1, inputs = 1;
+    for (int i = 0; i < rank; i++) {
+        n *= dim[i];
+        inputs *= i > 0 ? dim[i] : 1;
+    }
+    ASSERT_OK(oto_weights_need(w, name, -1, rank, dim, &t, e_));
+    const float *want = seeded_values(&s, name, (size_t)n, (size_t)inputs, rank > 1);
+    float *row = malloc((size_t)(n / rows) * sizeof *row);
+    for (int64_t r = 0; r < rows; r++) {
+        const float off = t->scale ? 0.51f * t->scale[t->n_scale == 1 ? 0 : r] : 0;
+        oto_tensor_row_f32(t, r, row);
+        for (int64_t i = 0; i < n / rows; i++)
+            if (!(fabsf(row[i] - want[r * (n / rows) + i]) <= off))
+                fail_msg("%s: row %d, number %d: %.9g, not %.9g", name, (int)r, (int)i,
+                         (double)row[i], (double)want[r * (n / rows) + i]);
+    }
+    free(row);
+    free(s.held[0]);
+    free(s.held);
+}
+
+static void every_tensor_is_that_of_the_checkpoint(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *graph, *names;
+        int tensors, eight_bits;
+    } files[] = {{"bicif_paraformer.onnx", "bicif_paraformer.txt", 73, 0},
+                 {"sense_voice.onnx", "sense_voice.txt", 46, 13}};
+    for (size_t i = 0; i < OTO_COUNT(files); i++) {
+        size_t n, n_names;
+        char *main = load_file(files[i].graph, &n), *names = load_file(files[i].names, &n_names);
+        oto_weights *w;
+        int count = 0, eight_bits = 0;
+        ASSERT_OK(parse_exported((oto_slice){main, n}, &w, e_));
+        for (char *line = strtok(names, "\n"); line; line = strtok(NULL, "\n"), count++) {
+            char name[200];
+            long long dim[OTO_MAX_RANK] = {0};
+            const int rank = sscanf(line, "%199s %lld %lld %lld %lld", name, &dim[0], &dim[1],
+                                    &dim[2], &dim[3]) -
+                             1;
+            check_tensor(w, name, rank, (int64_t[]){dim[0], dim[1], dim[2], dim[3]});
+            eight_bits += oto_weights_find(w, name)->scale != NULL;
+        }
+        assert_int_equal(count, files[i].tensors);
+        assert_int_equal(eight_bits, files[i].eight_bits);
+        oto_weights_close(w);
+        free(names);
+        free(main);
+    }
+}
+
+/* A copy that ends where it ends. */
+static void survive(const char *p, size_t n, bool refused)
+{
+    char *copy = malloc(n + 1);
+    oto_weights *w;
+    oto_err e = {0};
+    assert_non_null(copy);
+    memcpy(copy + 1, p, n);
+    const int rc = parse_exported((oto_slice){copy + 1, n}, &w, &e);
+    if (rc == 0) {
+        assert_false(refused);
+        oto_weights_close(w);
+    } else {
+        assert_true(rc == e.code && e.text[0]);
+    }
+    free(copy);
+}
+
+static void damaged_exports_are_survived(void **state)
+{
+    (void)state;
+    static const char *const files[] = {"bicif_paraformer.onnx", "sense_voice.onnx"};
+    for (size_t i = 0; i < OTO_COUNT(files); i++) {
+        size_t n;
+        char *p = load_file(files[i], &n);
+        for (size_t cut = 0; cut < n - 64; cut++) /* behind the graph stand versions */
+            if (cut < 300 || cut % 97 == 0)
+                survive(p, cut, true);
+        for (size_t k = 0; k < n; k += 13) {
+            const char was = p[k];
+            p[k] = (char)(was ^ (k % 2 ? 0x81 : 0x1f));
+            survive(p, n, false);
+            p[k] = was;
+        }
+        free(p);
+    }
 }
 
 static void odd_graphs_are_read(void **state)
@@ -315,6 +440,8 @@ int main(void)
         cmocka_unit_test(finds_the_names_of_layers),
         cmocka_unit_test(reads_8_bits),
         cmocka_unit_test(reads_tensors_of_a_file_beside_it),
+        cmocka_unit_test(every_tensor_is_that_of_the_checkpoint),
+        cmocka_unit_test(damaged_exports_are_survived),
         cmocka_unit_test(odd_graphs_are_read),
         cmocka_unit_test(refuses_what_is_wrong),
         cmocka_unit_test(every_cut_is_refused),
