@@ -258,6 +258,18 @@ def make_onnx_layers(f32):
                   "/a/MatMul_quant"),
         onnx_node("Cast", ["a"], ["b"], "cast"), onnx_node("Mul", ["b", "scales"], ["c"], "/a/MatMul_quant_scales_mul"),
         onnx_node("Add", ["real.bias", "c"], ["d"], "/a/Add"), vector("real.bias")])
+    lstm = lambda w=(2, 4, 3), n=24: onnx([
+        onnx_tensor("W", w, f32(n)), onnx_tensor("R", (2, 4, 1), f32(8)), onnx_tensor("B", (2, 8), f32(16)), vector("embedding.0.weight"), vector("same.bias"),
+        onnx_node("Identity", ["same.bias"], ["encoder.model.other.bias"]),
+        onnx_node("LSTM", ["x", "W", "R", "B"], ["y"], "/blstm/LSTM"),
+        onnx_node("LSTM", ["x", "W", "R", "B"], ["z"], "/a/b/LSTM_1")])
+    put("onnx", "lstm", onnx_folder(lstm()))
+    put("onnx", "lstm_sizes", onnx_folder(lstm((2, 8, 1), 16)))
+    hot = onnx([vector("hotword_output_layer.bias")])
+    put("onnx", "hot_words", onnx_folder(hot, lstm(), 2))
+    put("onnx", "hot_words_twice", onnx_folder(hot, hot, 2))
+    put("onnx", "hot_words_short", onnx_folder(hot, lstm()[:-3], 2))
+    put("onnx", "hot_words_absent", onnx_folder(hot))
     put("onnx", "eight", onnx_folder(eight()))
     put("onnx", "eight_one", onnx_folder(eight((), (), n=1)))
     put("onnx", "eight_no_scale", onnx_folder(eight(tail="_quantised")))

@@ -1,5 +1,5 @@
-/* The input is an FSMN-VAD folder: u8 flags (1: there is an am.mvn), u16 bytes of am.mvn, am.mvn,
- * and the rest is model.onnx. */
+/* The input is a folder: u8 flags, u16 bytes of a file beside the model (1: there is one, am.mvn;
+ * 2: there is one, model_eb.onnx), that file, and the rest is model.onnx. */
 #include "use_weights.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
@@ -13,16 +13,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
     }
     text = OTO_MIN(text, oto_reader_left(&r));
     /* blocks of their own, so that reads beyond either end are seen */
-    char *mvn = malloc(text + 1);
-    MUST(mvn);
-    memcpy(mvn, oto_read_bytes(&r, text), text);
+    char *beside = malloc(text + 1);
+    MUST(beside);
+    memcpy(beside, oto_read_bytes(&r, text), text);
     size_t rest = oto_reader_left(&r);
     char *main = malloc(rest + 1);
     MUST(main);
     memcpy(main + 1, oto_read_bytes(&r, rest), rest);
-    const oto_side_file side = {"am.mvn", {mvn, text}};
-    fuzz_parse(&oto_format_onnx, (oto_slice){main + 1, rest}, &side, flags & 1);
+    const oto_side_file side = {flags & 2 ? "model_eb.onnx" : "am.mvn", {beside, text}};
+    fuzz_parse(&oto_format_onnx, (oto_slice){main + 1, rest}, &side, (flags & 3) != 0);
     free(main);
-    free(mvn);
+    free(beside);
     return 0;
 }

@@ -5,7 +5,7 @@
 
 #include <math.h>
 
-/* Seeds are those of onnx_fuzz.c: flags, length of am.mvn, am.mvn, model.onnx. */
+/* Seeds are those of onnx_fuzz.c: flags, length of a file beside it, that file, model.onnx. */
 typedef struct {
     char *p; /* the whole seed */
     oto_slice main;
@@ -21,8 +21,8 @@ static seed load(const char *name)
     snprintf(path, sizeof path, "onnx/%s", name);
     s.p = load_seed(path, &n);
     const size_t text = (size_t)(uint8_t)s.p[1] | (size_t)(uint8_t)s.p[2] << 8;
-    s.n_side = s.p[0] & 1;
-    s.side = (oto_side_file){"am.mvn", {s.p + 3, text}};
+    s.n_side = (s.p[0] & 3) != 0;
+    s.side = (oto_side_file){s.p[0] & 2 ? "model_eb.onnx" : "am.mvn", {s.p + 3, text}};
     s.main = (oto_slice){s.p + 3 + text, n - 3 - text};
     return s;
 }
@@ -130,6 +130,39 @@ static void reads_8_bits(void **state)
     assert_int_equal(oto_weights_find(w, "real.weight")->n_scale, 1);
     oto_weights_close(w);
     free(s.p);
+}
+
+/* Gates i, o, f, c become i, f, g, o, of each direction and of both biases. */
+static void splits_lstms(void **state)
+{
+    (void)state;
+    static const char *const seeds[] = {"lstm", "hot_words"};
+    static const struct {
+        const char *name;
+        float row[4];
+    } biases[] = {
+        {"predictor.blstm.bias_ih_l0", {0, 0.25f, 0.375f, 0.125f}},
+        {"predictor.blstm.bias_hh_l0", {0.5f, 0.75f, 0.875f, 0.625f}},
+        {"predictor.blstm.bias_ih_l0_reverse", {1, 1.25f, 1.375f, 1.125f}},
+        {"a.b.bias_hh_l1_reverse", {1.5f, 1.75f, 1.875f, 1.625f}},
+    };
+    for (size_t k = 0; k < OTO_COUNT(seeds); k++) {
+        oto_weights *w;
+        seed s = load(seeds[k]);
+        ASSERT_OK(parse(&s, &w, e_));
+        for (size_t i = 0; i < OTO_COUNT(biases); i++)
+            assert_row(w, biases[i].name, 0, biases[i].row, 4);
+        assert_row(w, "predictor.blstm.weight_ih_l0", 1, (float[]){0.75f, 0.875f, 1}, 3);
+        assert_row(w, "predictor.blstm.weight_ih_l0_reverse", 3, (float[]){1.875f, 2, 2.125f}, 3);
+        assert_row(w, "predictor.blstm.weight_hh_l0", 2, (float[]){0.375f}, 1);
+        assert_row(w, "a.b.weight_hh_l1_reverse", 3, (float[]){0.625f}, 1);
+        assert_non_null(oto_weights_find(w, "decoder.embed.0.weight"));
+        /* one of two that are alike */
+        assert_ptr_equal(oto_weights_find(w, "encoder.other.bias"),
+                         oto_weights_find(w, "same.bias"));
+        oto_weights_close(w);
+        free(s.p);
+    }
 }
 
 static void reads_tensors_of_a_file_beside_it(void **state)
@@ -271,12 +304,13 @@ static void damaged_exports_are_survived(void **state)
 static void odd_graphs_are_read(void **state)
 {
     (void)state;
-    static const char *const names[] = {"same_layer", "no_input", "number_input"};
+    static const char *const names[] = {"same_layer", "no_input", "number_input",
+                                        "hot_words_absent"};
     for (size_t i = 0; i < OTO_COUNT(names); i++) {
         oto_weights *w;
         seed s = load(names[i]);
         ASSERT_OK(parse(&s, &w, e_));
-        assert_non_null(oto_weights_find(w, "onnx::MatMul_1"));
+        assert_true(oto_weights_count(w) >= 1);
         oto_weights_close(w);
         free(s.p);
     }
@@ -314,6 +348,9 @@ static void refuses_what_is_wrong(void **state)
         {"eight_no_scale", OTO_E_INPUT, "onnx::MatMul_1_quantised is quantised, but its scale"},
         {"eight_scales", OTO_E_INPUT, "onnx::MatMul_1_quantized is quantised, but its scale"},
         {"eight_signs", OTO_E_INPUT, "onnx::MatMul_1_quantized is quantised, but its scale"},
+        {"lstm_sizes", OTO_E_INPUT, "the LSTM predictor.blstm do not fit"},
+        {"hot_words_twice", OTO_E_INPUT, "hotword_output_layer.bias is there twice"},
+        {"hot_words_short", OTO_E_INPUT, "cut off or garbled"},
         {"eight_short", OTO_E_INPUT, "a tensor is cut off"},
         {"no_name", OTO_E_INPUT, "name"},
         {"group", OTO_E_INPUT, "cut off or garbled"},
@@ -340,7 +377,7 @@ static int parse_copies(const seed *s, size_t main_n, size_t text_n, oto_err *e)
     assert_non_null(text);
     memcpy(main + 1, s->main.p, main_n);
     memcpy(text + 1, s->side.bytes.p, text_n);
-    const oto_side_file side = {"am.mvn", {text + 1, text_n}};
+    const oto_side_file side = {s->side.name, {text + 1, text_n}};
     int rc = oto_weights_parse(&oto_format_onnx, "input", (oto_slice){main + 1, main_n}, &side, 1,
                                &w, e);
     if (!rc)
@@ -372,7 +409,7 @@ static void every_cut_is_refused(void **state)
 static void every_changed_byte_is_survived(void **state)
 {
     (void)state;
-    static const char *const names[] = {"all", "layers", "eight", "external"};
+    static const char *const names[] = {"all", "layers", "eight", "external", "lstm", "hot_words"};
     for (size_t k = 0; k < OTO_COUNT(names); k++) {
         seed s = load(names[k]);
         char *p = s.p + 3;
@@ -439,6 +476,7 @@ int main(void)
         cmocka_unit_test(reads_tensors_layers_and_statistics),
         cmocka_unit_test(finds_the_names_of_layers),
         cmocka_unit_test(reads_8_bits),
+        cmocka_unit_test(splits_lstms),
         cmocka_unit_test(reads_tensors_of_a_file_beside_it),
         cmocka_unit_test(every_tensor_is_that_of_the_checkpoint),
         cmocka_unit_test(damaged_exports_are_survived),
