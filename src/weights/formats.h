@@ -107,8 +107,8 @@ int oto_weights_beside_like(oto_weights *w, const char *ending, oto_slice *out,
                             oto_err *e) OTO_CHECK;
 
 /* Adds *t (copied). t->name [name_n bytes, need not be terminated] is copied into w->a. t->data
- * must lie inside w->main or be memory of w->a. n_bytes must be what type and dim make (t->n_bytes
- * is checked, not computed). */
+ * must lie inside w->main or a file from oto_weights_beside, or be memory of w->a. n_bytes must be
+ * what type and dim make (t->n_bytes is checked, not computed). */
 int oto_weights_add(oto_weights *w, const oto_tensor *t, size_t name_n, oto_err *e) OTO_CHECK;
 /* A second name for a tensor that is there already. */
 int oto_weights_alias(oto_weights *w, oto_slice alias, const char *target, oto_err *e) OTO_CHECK;
