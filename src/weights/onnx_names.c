@@ -160,12 +160,16 @@ static bool is(const oto_onnx_node *n, const char *op)
     return n != NULL && oto_slice_is(n->op, op);
 }
 
-static bool is_product(const oto_onnx_node *n)
-{
-    return is(n, "MatMul") || is(n, "MatMulInteger");
-}
-
 /* ---- matrices ---- */
+
+/* Of tensors that are alike one was kept: this node stands for another. */
+static int name_copy(const graph *g, const oto_onnx_node *n)
+{
+    const oto_tensor *t = tensor_of(g, n->input[0]);
+    const name as = replaced(n->output, 0, "");
+
+    return t == NULL ? 0 : also_called(g, t, &as);
+}
 
 /* Scale and zero point of X_quantized: one for all, or one for each row. */
 static int quantised(const graph *g, const oto_onnx_node *n, oto_tensor *t)
@@ -194,14 +198,6 @@ static int quantised(const graph *g, const oto_onnx_node *n, oto_tensor *t)
     return 0;
 }
 
-static int name_copy(const graph *g, const oto_onnx_node *n)
-{
-    const oto_tensor *t = tensor_of(g, n->input[0]);
-    const name as = replaced(n->output, 0, "");
-
-    return t == NULL ? 0 : also_called(g, t, &as);
-}
-
 /* A linear layer's matrix [n][k] is stored as [k][n]. */
 static int turn_matrix(const graph *g, const oto_onnx_node *n)
 {
@@ -226,7 +222,7 @@ static const oto_onnx_node *product_of(const graph *g, oto_slice value)
 
     if (is(n, "Mul") && is(n = maker(g, n->input[0]), "Cast"))
         n = maker(g, n->input[0]);
-    return n != NULL && is_product(n) ? n : NULL;
+    return is(n, "MatMul") || is(n, "MatMulInteger") ? n : NULL;
 }
 
 static int name_by_bias(const graph *g, const oto_onnx_node *n)
@@ -358,14 +354,12 @@ int oto_onnx_names(oto_weights *w, const oto_onnx_node *nodes, size_t n, oto_are
                    oto_err *e)
 {
     static const struct {
-        const char *ops[2]; /* of what nodes; NULL: of all */
+        const char *op; /* NULL: any */
         int (*act)(const graph *g, const oto_onnx_node *n);
-    } passes[] = {{{"Identity", "Identity"}, name_copy},
-                  {{"MatMul", "MatMulInteger"}, turn_matrix},
-                  {{"Add", "Add"}, name_by_bias},
-                  {{"MatMul", "MatMulInteger"}, name_by_norm},
-                  {{NULL}, name_by_path},
-                  {{"LSTM", "LSTM"}, split_lstm}};
+    } passes[] = {{"Identity", name_copy},        {"MatMul", turn_matrix},
+                  {"MatMulInteger", turn_matrix}, {"Add", name_by_bias},
+                  {"MatMul", name_by_norm},       {"MatMulInteger", name_by_norm},
+                  {NULL, name_by_path},           {"LSTM", split_lstm}};
     graph g = {.w = w, .e = e, .nodes = nodes, .n = n};
     int rc = sort_nodes(&g, scratch);
 
@@ -377,8 +371,7 @@ int oto_onnx_names(oto_weights *w, const oto_onnx_node *nodes, size_t n, oto_are
     }
     for (size_t i = 0; i < OTO_COUNT(passes); i++)
         for (size_t k = 0; k < n && rc == 0; k++)
-            if (passes[i].ops[0] == NULL || is(&nodes[k], passes[i].ops[0]) ||
-                is(&nodes[k], passes[i].ops[1]))
+            if (passes[i].op == NULL || is(&nodes[k], passes[i].op))
                 rc = passes[i].act(&g, &nodes[k]);
     return rc;
 }
