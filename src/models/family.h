@@ -44,8 +44,16 @@ typedef struct {
     size_t (*asr_bytes)(const void *impl, int max_batch, int max_beam);
     int (*asr_new)(const void *impl, int max_batch, int max_beam, oto_pool *pool, oto_arena *a,
                    void **state, oto_err *e);
+    /* Either windows that go through the network together, results of w[i] into arena[i] … */
     int (*asr_run)(void *state, const oto_asr_options *o, const oto_asr_window *w, int n,
-                   oto_arena *job, oto_asr_result *out, oto_err *e);
+                   oto_arena *const *arena, oto_asr_result *out, oto_err *e);
+    /* … or step by step, each at its own pace: as the functions of models.h of the same names. */
+    int (*asr_begin)(void *state, int at, const oto_asr_options *o, const oto_asr_window *w,
+                     oto_arena *a, oto_err *e);
+    void (*asr_step)(void *state);
+    bool (*asr_ended)(const void *state, int at);
+    int (*asr_end)(void *state, int at, oto_asr_result *out, oto_err *e);
+    void (*asr_drop)(void *state, int at);
     void (*asr_stats)(const void *state, oto_asr_stats *out);
 
     /* OTO_TASK_PUNC */
@@ -66,6 +74,9 @@ struct oto_model {
     void *impl;
     oto_model_info info;
 };
+
+/* UNSUPPORTED, with its name, when a model is for another task. */
+int oto_check_task(const oto_model *m, oto_task task, oto_err *e) OTO_CHECK;
 
 /* The object that `open` makes: `bytes` of zeros in an arena of its own, of at most `cap`. *impl is
  * set with *a; freeing the arena frees both. */

@@ -142,9 +142,23 @@ int oto_asr_new(const oto_model *m, int max_batch, int max_beam, oto_pool *pool,
                 oto_asr **out, oto_err *e) OTO_CHECK;
 /* Bytes oto_asr_new would take from its arena. */
 size_t oto_asr_bytes(const oto_model *m, int max_batch, int max_beam);
-/* Recognises n ≤ max_batch windows together. Results live in `job`. The result of a window does not
- * depend on the others. Fails with LIMIT when `job` is full, with CANCELLED when o->stop says so:
- * the next run is as any other. */
+/* Windows come and go while others are under way. Each has a place, 0 … max_batch - 1, which is
+ * free, begun or ended.
+ *
+ * Begins *w in a free place. What o and w point to is borrowed, and `a` is the place's, until it
+ * has ended or is dropped. o->stop is asked here, and in a step that stands still for long; then
+ * the window fails with CANCELLED. On failure the place stays free. */
+int oto_asr_begin(oto_asr *s, int at, const oto_asr_options *o, const oto_asr_window *w,
+                  oto_arena *a, oto_err *e) OTO_CHECK;
+/* One step of all that have begun: a token of each, or all of them from end to end. */
+void oto_asr_step(oto_asr *s);
+bool oto_asr_ended(const oto_asr *s, int at);
+/* What came of an ended window, in its arena; the place is free then. It does not depend on what
+ * else was under way. Fails with LIMIT when the arena is full. */
+int oto_asr_end(oto_asr *s, int at, oto_asr_result *out, oto_err *e) OTO_CHECK;
+/* Frees a place that has begun or ended. */
+void oto_asr_drop(oto_asr *s, int at);
+/* All of it for n ≤ max_batch windows, while all places are free; afterwards they are again. */
 int oto_asr_run(oto_asr *s, const oto_asr_options *o, const oto_asr_window *w, int n,
                 oto_arena *job, oto_asr_result *out, oto_err *e) OTO_CHECK;
 /* Seconds spent by stage since `new`: front end, encoder, decoder, words; and the processor time of

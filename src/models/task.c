@@ -1,12 +1,8 @@
-/* task: the functions of models.h by task, handed on to the family that fills them. */
+/* task: the functions of models.h for voice activity and punctuation, handed on to the family that
+ * fills them; those for recognition are in asr.c. */
 #include "models/family.h"
 
 struct oto_vad {
-    const oto_family *family;
-    void *state;
-};
-
-struct oto_asr {
     const oto_family *family;
     void *state;
 };
@@ -16,7 +12,7 @@ struct oto_punc {
     void *state;
 };
 
-static int check_task(const oto_model *m, oto_task task, oto_err *e)
+int oto_check_task(const oto_model *m, oto_task task, oto_err *e)
 {
     static const char *const work[] = {[OTO_TASK_VAD] = "detect voice activity",
                                        [OTO_TASK_ASR] = "recognise speech",
@@ -49,7 +45,7 @@ int oto_vad_new(const oto_model *m, const oto_vad_options *o, oto_pool *pool, ot
     oto_vad *v;
     int rc;
 
-    if ((rc = check_task(m, OTO_TASK_VAD, e)) != 0 ||
+    if ((rc = oto_check_task(m, OTO_TASK_VAD, e)) != 0 ||
         (rc = oto_arena_get(a, 1, sizeof *v, &v, e)) != 0)
         return rc;
     v->family = m->family;
@@ -80,57 +76,6 @@ void oto_vad_reset(oto_vad *v)
     v->family->vad_reset(v->state);
 }
 
-void oto_asr_defaults(oto_asr_options *o)
-{
-    *o = (oto_asr_options){.timestamps = true,
-                           .beam = 5,
-                           .best_of = 5,
-                           .patience = 1.0f,
-                           .length_penalty = 1.0f,
-                           .temperature = {0.0f, 0.2f, 0.4f, 0.6f, 0.8f, 1.0f},
-                           .n_temperatures = 6,
-                           .compression_ratio_threshold = 2.4f,
-                           .log_prob_threshold = -1.0f,
-                           .no_speech_threshold = 0.6f,
-                           .max_initial_timestamp = 1.0f,
-                           .suppress_default = true,
-                           .suppress_blank = true};
-}
-
-size_t oto_asr_bytes(const oto_model *m, int max_batch, int max_beam)
-{
-    if (m->family->task != OTO_TASK_ASR)
-        return 0;
-    return sizeof(oto_asr) + 64 + m->family->asr_bytes(m->impl, max_batch, max_beam);
-}
-
-int oto_asr_new(const oto_model *m, int max_batch, int max_beam, oto_pool *pool, oto_arena *a,
-                oto_asr **out, oto_err *e)
-{
-    oto_asr *s;
-    int rc;
-
-    if ((rc = check_task(m, OTO_TASK_ASR, e)) != 0 ||
-        (rc = oto_arena_get(a, 1, sizeof *s, &s, e)) != 0)
-        return rc;
-    s->family = m->family;
-    if ((rc = m->family->asr_new(m->impl, max_batch, max_beam, pool, a, &s->state, e)) != 0)
-        return rc;
-    *out = s;
-    return 0;
-}
-
-int oto_asr_run(oto_asr *s, const oto_asr_options *o, const oto_asr_window *w, int n,
-                oto_arena *job, oto_asr_result *out, oto_err *e)
-{
-    return s->family->asr_run(s->state, o, w, n, job, out, e);
-}
-
-void oto_asr_stats_get(const oto_asr *s, oto_asr_stats *out)
-{
-    s->family->asr_stats(s->state, out);
-}
-
 size_t oto_punc_bytes(const oto_model *m)
 {
     if (m->family->task != OTO_TASK_PUNC)
@@ -143,7 +88,7 @@ int oto_punc_new(const oto_model *m, oto_pool *pool, oto_arena *a, oto_punc **ou
     oto_punc *p;
     int rc;
 
-    if ((rc = check_task(m, OTO_TASK_PUNC, e)) != 0 ||
+    if ((rc = oto_check_task(m, OTO_TASK_PUNC, e)) != 0 ||
         (rc = oto_arena_get(a, 1, sizeof *p, &p, e)) != 0)
         return rc;
     p->family = m->family;

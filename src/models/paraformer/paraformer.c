@@ -142,7 +142,7 @@ static bool run_network(state *s, int n)
     return done;
 }
 
-static int run_group(state *s, int first, int n, const oto_asr_window *w, oto_arena *job,
+static int run_group(state *s, int first, int n, const oto_asr_window *w, oto_arena *const *arena,
                      oto_asr_result *out, oto_err *e)
 {
     oto_asr_stats *t = &s->stats;
@@ -152,7 +152,7 @@ static int run_group(state *s, int first, int n, const oto_asr_window *w, oto_ar
     if (!run_network(s, n))
         return oto_fail(e, OTO_E_CANCELLED, "cancelled");
     for (int i = 0; i < n && rc == 0; i++)
-        rc = give(s, i, &w[first + i], job, &out[first + i], e);
+        rc = give(s, i, &w[first + i], arena[first + i], &out[first + i], e);
     t->windows += n;
     t->steps++;
     t->lanes += n;
@@ -160,7 +160,7 @@ static int run_group(state *s, int first, int n, const oto_asr_window *w, oto_ar
 }
 
 static int asr_run(void *state_, const oto_asr_options *o, const oto_asr_window *w, int n,
-                   oto_arena *job, oto_asr_result *out, oto_err *e)
+                   oto_arena *const *arena, oto_asr_result *out, oto_err *e)
 {
     state *s = state_;
     oto_lap lap;
@@ -174,7 +174,7 @@ static int asr_run(void *state_, const oto_asr_options *o, const oto_asr_window 
     oto_lap_take(&lap, "hears", &s->stats.features_s, &s->stats.features_core_s);
     for (int i = 0, got; i < n && rc == 0; i += got) {
         got = oto_heard_group(&s->heard, i, n, 0, PF_ROWS, s->net.n_rows);
-        rc = run_group(s, i, got, w, job, out, e);
+        rc = run_group(s, i, got, w, arena, out, e);
     }
     return rc;
 }

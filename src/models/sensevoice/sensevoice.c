@@ -244,7 +244,7 @@ static int give(const state *s, int i, const oto_asr_window *w, oto_arena *job, 
 }
 
 static int asr_run(void *state_, const oto_asr_options *o, const oto_asr_window *w, int n,
-                   oto_arena *job, oto_asr_result *out, oto_err *e)
+                   oto_arena *const *arena, oto_asr_result *out, oto_err *e)
 {
     state *s = state_;
     oto_asr_stats *t = &s->stats;
@@ -264,7 +264,7 @@ static int asr_run(void *state_, const oto_asr_options *o, const oto_asr_window 
         if (!done)
             return oto_fail(e, OTO_E_CANCELLED, "cancelled");
         for (int k = 0; k < got && rc == 0; k++)
-            rc = give(s, k, &w[i + k], job, &out[i + k], e);
+            rc = give(s, k, &w[i + k], arena[i + k], &out[i + k], e);
         oto_lap_take(&lap, "decodes", &t->decoder_s, &t->decoder_core_s);
         t->windows += got;
         t->lanes += got;

@@ -1,5 +1,6 @@
 /* Windows to segments: hear (spectrogram, encoder), find the language, decode at rising
- * temperatures until the text stands up to its thresholds, and turn tokens into segments.
+ * temperatures until the text stands up to its thresholds, and turn tokens into segments. Each
+ * window goes its own way through these stages; those that are being decoded share the passes.
  *
  * What keeps invented text out, in order: a window without any change in its sound is not decoded
  * at all; one that the model itself calls no speech, and is unsure about, is dropped; text that
@@ -10,6 +11,7 @@
 #include "kernels/kernels.h"
 
 #include <math.h>
+#include <stddef.h>
 #include <string.h>
 
 /* Below three steps of 16-bit sound there are no words. */
@@ -20,13 +22,21 @@
 #define SHORT_TAIL 100
 
 struct attempt {
-    oto_whisper_take take;
+    oto_whisper_generated take;
     float temperature, avg_log_prob, ratio;
     bool loops;
     int rank; /* see rank_of */
 };
 
+enum stage { FREE, LISTENS, DECODES, ENDED };
+
+/* In its place, which is its slot in the network's state. */
 struct window {
+    enum stage stage;
+    oto_asr_options o;
+    oto_arena *a; /* where its results live */
+    int rc;       /* of what went wrong on the way, with its error */
+    oto_err error;
     int64_t ms;
     int n_frames; /* of the spectrogram, that hold sound */
     bool heard;   /* else there is nothing in it */
@@ -36,6 +46,7 @@ struct window {
     int n_attempts;
     int language;
     float language_probability;
+    oto_whisper_prompt prompt;
     struct attempt last, best;
 };
 
@@ -50,11 +61,7 @@ struct state {
     float *mel; /* [3000][n_mels] */
     oto_squeeze *squeeze;
     oto_whisper_aligner *aligner;
-    struct window *window;       /* [max_batch] */
-    oto_whisper_take **take;     /* [max_batch] */
-    int *slot, *language;        /* [max_batch] */
-    float *language_probability; /* [max_batch] */
-    oto_whisper_prompt prompt;
+    struct window *window; /* [max_batch] */
     oto_asr_stats stats;
 };
 
@@ -70,12 +77,10 @@ static int take_buffers(struct state *s, oto_arena *a, oto_err *e)
         (rc = oto_arena_get(a, OTO_LOGMEL_FRAMES * n_mels, sizeof(float), &s->mel, e)) != 0 ||
         (rc = oto_squeeze_new(a, &s->squeeze, e)) != 0 ||
         (rc = oto_whisper_aligner_new(a, &s->aligner, e)) != 0 ||
-        (rc = oto_arena_get(a, n, sizeof *s->window, &s->window, e)) != 0 ||
-        (rc = oto_arena_get(a, n, sizeof *s->take, &s->take, e)) != 0 ||
-        (rc = oto_arena_get(a, n, sizeof *s->slot, &s->slot, e)) != 0 ||
-        (rc = oto_arena_get(a, n, sizeof *s->language, &s->language, e)) != 0)
+        (rc = oto_arena_get(a, n, sizeof *s->window, &s->window, e)) != 0)
         return rc;
-    return oto_arena_get(a, n, sizeof(float), &s->language_probability, e);
+    memset(s->window, 0, n * sizeof *s->window);
+    return 0;
 }
 
 static int check_sizes(int max_batch, int max_beam, oto_err *e)
@@ -176,18 +181,19 @@ static bool encode(struct state *s, int i, const struct window *w, const oto_sto
                               stop);
 }
 
-/* False: stopped. */
-static bool hear(struct state *s, int i, const oto_asr_window *in, const oto_stop *stop)
+static int stopped(oto_err *e)
 {
-    struct window *w = &s->window[i];
+    return oto_fail(e, OTO_E_CANCELLED, "cancelled");
+}
+
+static int hear(struct state *s, int at, const oto_asr_window *in, oto_err *e)
+{
+    struct window *w = &s->window[at];
     size_t n = OTO_MIN(in->n, (size_t)480000);
     clock_pair start = now();
     bool done;
 
-    memset(w, 0, sizeof *w);
     w->ms = (int64_t)(n / 16);
-    w->language = -1;
-    w->words = in->words;
     if (!is_silent(in->pcm, n)) {
         oto_logmel_reset(s->logmel);
         oto_logmel_push(s->logmel, in->pcm, n);
@@ -197,45 +203,31 @@ static bool hear(struct state *s, int i, const oto_asr_window *in, const oto_sto
     lap("front end", start, &s->stats.features_s, &s->stats.features_core_s);
     s->stats.windows++;
     if (!w->heard)
-        return !oto_stopped(stop);
+        return 0;
     start = now();
-    done = encode(s, i, w, stop);
+    done = encode(s, at, w, &w->o.stop);
     lap("encodes", start, &s->stats.encoder_s, &s->stats.encoder_core_s);
-    return done;
+    return done ? 0 : stopped(e);
 }
 
 /* ---- language ---- */
 
-static int find_languages(struct state *s, const oto_asr_options *o, int n, oto_err *e)
+/* Given, or -1: to be found. */
+static int given_language(const struct state *s, const oto_asr_options *o, int *out, oto_err *e)
 {
-    int n_ask = 0, given = s->d->multilingual ? -1 : oto_language_index("en");
-
-    if (s->d->multilingual && o->language[0] != '\0') {
-        given = oto_language_index(o->language);
-        if (given < 0 || given >= s->d->n_langs)
+    *out = -1;
+    if (!s->d->multilingual)
+        *out = oto_language_index("en");
+    else if (o->language[0] != '\0') {
+        *out = oto_language_index(o->language);
+        if (*out < 0 || *out >= s->d->n_langs)
             return oto_fail(e, OTO_E_USAGE, "language %s: this model does not know it",
                             o->language);
-    }
-    for (int i = 0; i < n; i++) {
-        s->window[i].language = given;
-        s->window[i].language_probability = given >= 0 ? 1.0f : 0.0f;
-        if (given < 0 && s->window[i].heard)
-            s->slot[n_ask++] = i;
-    }
-    oto_whisper_languages(s->generator, s->slot, n_ask, s->language, s->language_probability);
-    for (int i = 0; i < n_ask; i++) {
-        s->window[s->slot[i]].language = s->language[i];
-        s->window[s->slot[i]].language_probability = s->language_probability[i];
     }
     return 0;
 }
 
 /* ---- attempts ---- */
-
-static int stopped(oto_err *e)
-{
-    return oto_fail(e, OTO_E_CANCELLED, "cancelled");
-}
 
 static int measure(struct state *s, struct attempt *t, oto_arena *job, oto_err *e)
 {
@@ -275,8 +267,9 @@ static int rank_of(const struct attempt *t, const oto_asr_options *o)
 }
 
 /* Takes the window's last attempt as its best, unless an earlier one that failed was better. */
-static void weigh(struct window *w, const oto_asr_options *o)
+static void weigh(struct window *w)
 {
+    const oto_asr_options *o = &w->o;
     struct attempt *t = &w->last;
     bool improbable = t->avg_log_prob < o->log_prob_threshold;
     bool silence = improbable && t->take.no_speech > o->no_speech_threshold;
@@ -291,51 +284,51 @@ static void weigh(struct window *w, const oto_asr_options *o)
     w->n_attempts++;
 }
 
-static int decode_at(struct state *s, const oto_asr_options *o, int n, int attempt, oto_arena *job,
-                     oto_err *e)
+/* Begins the next attempt. */
+static void attempt(struct state *s, int at)
 {
+    struct window *w = &s->window[at];
+    const oto_asr_options *o = &w->o;
     const oto_whisper_rules rules = {
         .dims = s->d,
         .timestamps = o->timestamps,
         .suppress_default = o->suppress_default,
         .suppress_blank = o->suppress_blank,
         .max_initial = (int)lroundf(o->max_initial_timestamp * 1000.0f / OTO_WHISPER_STEP_MS)};
-    float temperature = o->n_temperatures > 0 ? o->temperature[attempt] : 0.0f;
+    const float temperature = o->n_temperatures > 0 ? o->temperature[w->n_attempts] : 0.0f;
     const oto_search_options search = {.lanes = temperature > 0 ? o->best_of : o->beam,
                                        .temperature = temperature,
                                        .patience = o->patience,
                                        .length_penalty = o->length_penalty,
-                                       .seed = o->seed + (uint64_t)attempt * 0x9e3779b97f4a7c15u};
-    int n_take = 0, rc;
+                                       .seed =
+                                           o->seed + (uint64_t)w->n_attempts * 0x9e3779b97f4a7c15u};
 
-    for (int i = 0; i < n; i++) {
-        struct window *w = &s->window[i];
-        if (!w->heard || w->settled)
-            continue;
-        w->last.temperature = temperature;
-        w->last.take.window = i;
-        w->last.take.language = w->language;
-        s->slot[n_take] = i;
-        s->take[n_take++] = &w->last.take;
-    }
-    if (attempt > 0)
-        s->stats.fallbacks += n_take;
-    if (!oto_whisper_generate(s->generator, &s->prompt, &rules, &search, s->take, n_take, &o->stop))
-        return stopped(e);
-    for (int i = 0; i < n_take; i++) {
-        struct window *w = &s->window[s->slot[i]];
-        if ((rc = measure(s, &w->last, job, e)) != 0)
-            return rc;
-        weigh(w, o);
-    }
-    return 0;
+    w->stage = DECODES;
+    w->last.temperature = temperature;
+    s->stats.fallbacks += w->n_attempts > 0;
+    oto_whisper_generate(s->generator, at, &w->prompt, w->language, &rules, &search, &w->last.take);
+}
+
+/* An attempt is over. */
+static void judge(struct state *s, int at)
+{
+    struct window *w = &s->window[at];
+
+    w->rc = measure(s, &w->last, w->a, &w->error);
+    if (w->rc == 0)
+        weigh(w);
+    if (w->rc != 0 || w->settled || w->n_attempts >= OTO_MAX(w->o.n_temperatures, 1))
+        w->stage = ENDED;
+    else
+        attempt(s, at);
 }
 
 /* Is the best attempt to be believed? Where the model hears no speech, only when it is sure of the
  * words nevertheless, and surer when they had to be drawn. What failed at every temperature is when
  * it is probable; or, where there is speech, a loop, or better what was said instead of one. */
-static bool is_speech(const struct window *w, const oto_asr_options *o)
+static bool is_speech(const struct window *w)
 {
+    const oto_asr_options *o = &w->o;
     const struct attempt *t = &w->best;
     bool no_speech = t->take.no_speech > o->no_speech_threshold;
     float least = (t->temperature > 0 ? 0.5f : 1.0f) * o->log_prob_threshold;
@@ -347,18 +340,18 @@ static bool is_speech(const struct window *w, const oto_asr_options *o)
 
 /* ---- results ---- */
 
-static int find_words(struct state *s, int i, oto_segment *segments, int n, oto_arena *job,
-                      oto_err *e)
+static int find_words(struct state *s, int at, oto_segment *segments, int n, oto_err *e)
 {
-    const struct window *w = &s->window[i];
+    const struct window *w = &s->window[at];
+    const int lane = oto_whisper_generator_lane(s->generator, at);
     int32_t tokens[OTO_WHISPER_CTX];
     int n_start = s->d->multilingual ? 3 : 1, n_text = 0, rc;
     int n_frames = OTO_MIN(w->n_frames / 2, OTO_WHISPER_FRAMES);
     int32_t *text = tokens + n_start + 1;
     float *weights, *log_prob;
-    oto_mark mark = oto_arena_mark(job);
+    oto_mark mark = oto_arena_mark(w->a);
 
-    memcpy(tokens, s->prompt.tokens + s->prompt.sot, (size_t)n_start * sizeof *tokens);
+    memcpy(tokens, w->prompt.tokens + w->prompt.sot, (size_t)n_start * sizeof *tokens);
     if (s->d->multilingual)
         tokens[1] = s->d->lang_first + w->language;
     tokens[n_start] = s->d->no_timestamps;
@@ -369,13 +362,13 @@ static int find_words(struct state *s, int i, oto_segment *segments, int n, oto_
     text[n_text] = s->d->eot;
     if (n_text == 0 || n_frames == 0)
         return 0;
-    if ((rc = oto_whisper_align(s->net, 0, i, tokens, n_start + n_text + 2, n_frames, job, &weights,
-                                &log_prob, e)) != 0)
+    if ((rc = oto_whisper_align(s->net, lane, at, tokens, n_start + n_text + 2, n_frames, w->a,
+                                &weights, &log_prob, e)) != 0)
         return rc;
     oto_whisper_words_find(s->aligner, s->tokens, segments[0].language, text, n_text, weights,
                            s->d->n_alignment_heads, n_frames, log_prob, n_start);
-    oto_arena_rollback(job, mark);
-    return oto_whisper_words_place(s->aligner, s->d, s->tokens, segments, n, job, e);
+    oto_arena_rollback(w->a, mark);
+    return oto_whisper_words_place(s->aligner, s->d, s->tokens, segments, n, w->a, e);
 }
 
 /* Drops segments without text or length; keeps times inside the window. */
@@ -393,11 +386,11 @@ static int tidy(const struct window *w, oto_segment *segments, int n)
     return kept;
 }
 
-static int report(struct state *s, const oto_asr_options *o, int i, oto_arena *job,
-                  oto_asr_result *out, oto_err *e)
+static int report(struct state *s, int at, oto_asr_result *out, oto_err *e)
 {
-    struct window *w = &s->window[i];
+    struct window *w = &s->window[at];
     const struct attempt *t = &w->best;
+    oto_arena *job = w->a;
     oto_whisper_cut cuts[OTO_WHISPER_MAX_TOKENS];
     int32_t *tokens;
     int n, rc;
@@ -412,7 +405,7 @@ static int report(struct state *s, const oto_asr_options *o, int i, oto_arena *j
     memcpy(tokens, t->take.tokens, (size_t)t->take.n * sizeof *tokens);
     out->raw_tokens = tokens;
     out->n_raw = t->take.n;
-    if (!is_speech(w, o))
+    if (!is_speech(w))
         return 0;
     n = oto_whisper_cut_tokens(tokens, t->take.n, s->d->timestamp_first, w->ms, cuts,
                                &out->next_ms);
@@ -432,9 +425,9 @@ static int report(struct state *s, const oto_asr_options *o, int i, oto_arena *j
         if ((rc = oto_whisper_text(s->d, s->tokens, g->tokens, g->n_tokens, job, &g->text, e)) != 0)
             return rc;
     }
-    if (o->words || w->words) {
+    if (w->o.words || w->words) {
         clock_pair start = now();
-        if ((rc = find_words(s, i, out->segments, n, job, e)) != 0)
+        if ((rc = find_words(s, at, out->segments, n, e)) != 0)
             return rc;
         lap("times words", start, &s->stats.words_s, &s->stats.words_core_s);
     }
@@ -442,30 +435,87 @@ static int report(struct state *s, const oto_asr_options *o, int i, oto_arena *j
     return 0;
 }
 
-int oto_whisper_asr_run(void *state, const oto_asr_options *o, const oto_asr_window *w, int n,
-                        oto_arena *job, oto_asr_result *out, oto_err *e)
-{
-    struct state *s = state;
-    int rc;
+/* ---- the ways of a window ---- */
 
-    if (n < 0 || n > s->max_batch)
-        return oto_fail(e, OTO_E_USAGE, "%d windows at once: room for %d", n, s->max_batch);
+static int check_options(const struct state *s, const oto_asr_options *o, oto_err *e)
+{
     if (o->beam < 1 || o->beam > s->max_beam)
         return oto_fail(e, OTO_E_USAGE, "beam %d: 1 to %d", o->beam, s->max_beam);
     if (o->n_temperatures < 0 || o->n_temperatures > (int)OTO_COUNT(o->temperature))
         return oto_fail(e, OTO_E_USAGE, "%d temperatures: at most %zu", o->n_temperatures,
                         OTO_COUNT(o->temperature));
-    if ((rc = oto_whisper_prompt_make(s->d, s->tokens, o, job, &s->prompt, e)) != 0)
+    return 0;
+}
+
+int oto_whisper_asr_begin(void *state, int at, const oto_asr_options *o, const oto_asr_window *in,
+                          oto_arena *a, oto_err *e)
+{
+    struct state *s = state;
+    struct window *w = &s->window[at];
+    int rc;
+
+    memset(w, 0, offsetof(struct window, prompt));
+    w->o = *o;
+    w->a = a;
+    w->words = in->words;
+    if ((rc = check_options(s, o, e)) != 0 || (rc = given_language(s, o, &w->language, e)) != 0 ||
+        (rc = oto_whisper_prompt_make(s->d, s->tokens, o, a, &w->prompt, e)) != 0 ||
+        (rc = hear(s, at, in, e)) != 0)
         return rc;
-    for (int i = 0; i < n; i++)
-        if (!hear(s, i, &w[i], &o->stop))
-            return stopped(e);
+    w->language_probability = w->language >= 0 ? 1.0f : 0.0f;
+    if (!w->heard)
+        w->stage = ENDED;
+    else if (w->language >= 0)
+        attempt(s, at);
+    else {
+        w->stage = LISTENS;
+        oto_whisper_ask(s->generator, at, &w->last.take);
+    }
+    return 0;
+}
+
+void oto_whisper_asr_step(void *state)
+{
+    struct state *s = state;
     clock_pair start = now();
-    rc = find_languages(s, o, n, e);
-    for (int k = 0; k < OTO_MAX(o->n_temperatures, 1) && rc == 0; k++)
-        rc = decode_at(s, o, n, k, job, e);
+
+    oto_whisper_generator_pass(s->generator);
+    for (int i = 0; i < s->max_batch; i++) {
+        struct window *w = &s->window[i];
+
+        if ((w->stage != LISTENS && w->stage != DECODES) || !oto_whisper_is_over(s->generator, i))
+            continue;
+        if (w->stage == DECODES) {
+            judge(s, i);
+            continue;
+        }
+        w->language = w->last.take.language;
+        w->language_probability = w->last.take.language_probability;
+        attempt(s, i);
+    }
     lap("decodes", start, &s->stats.decoder_s, &s->stats.decoder_core_s);
-    for (int i = 0; i < n && rc == 0; i++)
-        rc = oto_stopped(&o->stop) ? stopped(e) : report(s, o, i, job, &out[i], e);
-    return rc;
+}
+
+bool oto_whisper_asr_ended(const void *state, int at)
+{
+    return ((const struct state *)state)->window[at].stage == ENDED;
+}
+
+int oto_whisper_asr_end(void *state, int at, oto_asr_result *out, oto_err *e)
+{
+    struct state *s = state;
+    struct window *w = &s->window[at];
+
+    w->stage = FREE;
+    if (w->rc != 0)
+        return oto_fail(e, w->rc, "%s", w->error.text);
+    return report(s, at, out, e);
+}
+
+void oto_whisper_asr_drop(void *state, int at)
+{
+    struct state *s = state;
+
+    oto_whisper_drop(s->generator, at);
+    s->window[at].stage = FREE;
 }

@@ -95,29 +95,36 @@ int oto_whisper_words_place(oto_whisper_aligner *al, const oto_whisper_dims *d, 
 
 /* ---- generate.c ---- */
 
-/* One window to decode, and what came of it. */
+/* What came of a window's decoding. */
 typedef struct {
-    int window;      /* its slot in the network's state, encoded */
-    int language;    /* index of text.h; no matter for English-only models */
-    float no_speech; /* out: probability of <|nospeech|> after <|startoftranscript|> */
-    int32_t tokens[OTO_WHISPER_MAX_TOKENS]; /* out: sampled, before the end */
+    int language; /* index of text.h, of oto_whisper_ask */
+    float language_probability;
+    float no_speech; /* probability of <|nospeech|> after <|startoftranscript|> */
+    int32_t tokens[OTO_WHISPER_MAX_TOKENS]; /* sampled, before the end */
     int n;
-    float sum_log_prob; /* out: with the end's */
-} oto_whisper_take;
+    float sum_log_prob; /* with the end's */
+} oto_whisper_generated;
 
+/* Windows in places 0 … max_batch - 1, which are their slots in the network's state. */
 typedef struct oto_whisper_generator oto_whisper_generator;
 /* The network's state must have room for max_batch windows and max_batch * max_beam lanes. */
 int oto_whisper_generator_new(const oto_whisper_dims *d, oto_whisper_state *net, oto_pool *pool,
                               int max_batch, int max_beam, oto_arena *a,
                               oto_whisper_generator **out, oto_err *e) OTO_CHECK;
-/* Decodes n ≤ max_batch windows together. search->lanes ≤ max_beam; its eot and max_tokens are set
- * here. A window's outcome does not depend on the others. False: stopped between two tokens. */
-bool oto_whisper_generate(oto_whisper_generator *g, const oto_whisper_prompt *prompt,
-                          const oto_whisper_rules *rules, const oto_search_options *search,
-                          oto_whisper_take *const *take, int n, const oto_stop *stop) OTO_CHECK;
-/* Languages of n ≤ max_batch windows: index and probability into language[i], probability[i]. */
-void oto_whisper_languages(oto_whisper_generator *g, const int *window, int n, int *language,
-                           float *probability);
+/* The window in place `at`, which is encoded, begins: its language is asked for, in the next pass;
+ * or its text is decoded, in as many passes as it takes. *out, *prompt are borrowed until it is
+ * over or dropped. search->lanes ≤ max_beam; its eot and max_tokens are set here. What comes of a
+ * window does not depend on the others. */
+void oto_whisper_ask(oto_whisper_generator *g, int at, oto_whisper_generated *out);
+void oto_whisper_generate(oto_whisper_generator *g, int at, const oto_whisper_prompt *prompt,
+                          int language, const oto_whisper_rules *rules,
+                          const oto_search_options *search, oto_whisper_generated *out);
+/* One pass of the decoder for all that have begun. */
+void oto_whisper_generator_pass(oto_whisper_generator *g);
+bool oto_whisper_is_over(const oto_whisper_generator *g, int at); /* or never began */
+void oto_whisper_drop(oto_whisper_generator *g, int at);
+/* The first of a place's lanes, for other uses while it is over. */
+int oto_whisper_generator_lane(const oto_whisper_generator *g, int at);
 void oto_whisper_generator_stats(const oto_whisper_generator *g, int64_t *steps, int64_t *rows);
 
 #endif

@@ -279,6 +279,10 @@ const oto_family oto_family_whisper = {
     .close = whisper_close,
     .asr_bytes = oto_whisper_asr_bytes,
     .asr_new = oto_whisper_asr_new,
-    .asr_run = oto_whisper_asr_run,
+    .asr_begin = oto_whisper_asr_begin,
+    .asr_step = oto_whisper_asr_step,
+    .asr_ended = oto_whisper_asr_ended,
+    .asr_end = oto_whisper_asr_end,
+    .asr_drop = oto_whisper_asr_drop,
     .asr_stats = oto_whisper_asr_stats,
 };

@@ -95,8 +95,12 @@ int oto_whisper_pack(const oto_weights *src, oto_compute compute, oto_gguf_write
 size_t oto_whisper_asr_bytes(const void *impl, int max_batch, int max_beam);
 int oto_whisper_asr_new(const void *impl, int max_batch, int max_beam, oto_pool *pool, oto_arena *a,
                         void **state, oto_err *e);
-int oto_whisper_asr_run(void *state, const oto_asr_options *o, const oto_asr_window *w, int n,
-                        oto_arena *job, oto_asr_result *out, oto_err *e);
+int oto_whisper_asr_begin(void *state, int at, const oto_asr_options *o, const oto_asr_window *in,
+                          oto_arena *a, oto_err *e);
+void oto_whisper_asr_step(void *state);
+bool oto_whisper_asr_ended(const void *state, int at);
+int oto_whisper_asr_end(void *state, int at, oto_asr_result *out, oto_err *e);
+void oto_whisper_asr_drop(void *state, int at);
 void oto_whisper_asr_stats(const void *state, oto_asr_stats *out);
 
 #endif

@@ -87,13 +87,14 @@ static void near4(const float *got, const float *expected)
 static void run(fixture *f, const size_t *lengths, int n, oto_asr_result *out)
 {
     oto_asr_options o;
+    oto_arena *const arenas[] = {f->job, f->job, f->job};
     oto_asr_window w[3];
     oto_err e;
 
     oto_asr_defaults(&o);
     for (int i = 0; i < n; i++)
         w[i] = (oto_asr_window){f->pcm, lengths[i], false};
-    if (asr_run(f->s, &o, w, n, f->job, out, &e) != 0)
+    if (asr_run(f->s, &o, w, n, arenas, out, &e) != 0)
         fail_msg("%s", e.text);
 }
 
@@ -180,12 +181,12 @@ static void test_a_run_is_stopped(void **unused)
     oto_asr_defaults(&o);
     o.stop = (oto_stop){count, &left};
     const oto_asr_window w = {f.pcm, length[0], false};
-    assert_int_equal(asr_run(f.s, &o, &w, 1, f.job, &calm, &e), 0);
+    assert_int_equal(asr_run(f.s, &o, &w, 1, &f.job, &calm, &e), 0);
     all = 1000 - left;
     assert_true(all >= f.s->m->n_enc + f.s->m->n_tp);
     for (int i = 1; i <= all; i++) {
         left = i;
-        assert_int_equal(asr_run(f.s, &o, &w, 1, f.job, &again, &e), OTO_E_CANCELLED);
+        assert_int_equal(asr_run(f.s, &o, &w, 1, &f.job, &again, &e), OTO_E_CANCELLED);
         assert_int_equal(left, 0);
     }
     run(&f, length, 1, &again);
