@@ -190,12 +190,12 @@ bool oto_asr_ended(const oto_asr *s, int at)
     return s->places == NULL ? s->family->asr_ended(s->state, at) : s->places[at].state == ENDED;
 }
 
-int oto_asr_end(oto_asr *s, int at, oto_asr_result *out, oto_err *e)
+int oto_asr_end(oto_asr *s, int at, oto_arena *scratch, oto_asr_result *out, oto_err *e)
 {
     struct place *p;
 
     if (s->places == NULL)
-        return s->family->asr_end(s->state, at, out, e);
+        return s->family->asr_end(s->state, at, scratch, out, e);
     p = &s->places[at];
     p->state = FREE;
     *out = p->result;
@@ -232,7 +232,7 @@ static int run_all(oto_asr *s, const oto_asr_options *o, const oto_asr_window *w
         if (oto_stopped(&o->stop))
             return oto_fail(e, OTO_E_CANCELLED, "cancelled");
     for (int i = 0; i < n; i++)
-        if ((rc = oto_asr_end(s, i, &out[i], e)) != 0)
+        if ((rc = oto_asr_end(s, i, job, &out[i], e)) != 0)
             return rc;
     return 0;
 }

@@ -52,7 +52,7 @@ typedef struct {
                      oto_arena *a, oto_err *e);
     void (*asr_step)(void *state);
     bool (*asr_ended)(const void *state, int at);
-    int (*asr_end)(void *state, int at, oto_asr_result *out, oto_err *e);
+    int (*asr_end)(void *state, int at, oto_arena *scratch, oto_asr_result *out, oto_err *e);
     void (*asr_drop)(void *state, int at);
     void (*asr_stats)(const void *state, oto_asr_stats *out);
 

@@ -154,8 +154,8 @@ int oto_asr_begin(oto_asr *s, int at, const oto_asr_options *o, const oto_asr_wi
 void oto_asr_step(oto_asr *s);
 bool oto_asr_ended(const oto_asr *s, int at);
 /* What came of an ended window, in its arena; the place is free then. It does not depend on what
- * else was under way. Fails with LIMIT when the arena is full. */
-int oto_asr_end(oto_asr *s, int at, oto_asr_result *out, oto_err *e) OTO_CHECK;
+ * else was under way. scratch: for the time of the call. Fails with LIMIT when an arena is full. */
+int oto_asr_end(oto_asr *s, int at, oto_arena *scratch, oto_asr_result *out, oto_err *e) OTO_CHECK;
 /* Frees a place that has begun or ended. */
 void oto_asr_drop(oto_asr *s, int at);
 /* All of it for n ≤ max_batch windows, while all places are free; afterwards they are again. */

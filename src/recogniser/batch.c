@@ -2,16 +2,18 @@
  *
  * A window lives in a slot; slots form a ring in the order of the recording:
  *
- *     head -> DONE | READY WAITING LEFT DONE READY ... OPEN <- tail
+ *     head -> DONE | RUNS RUNS HEARD WAITING LEFT DONE READY ... OPEN <- tail
  *
- * READY, LEFT and OPEN slots hold one of the few buffers for samples. A run takes READY slots.
+ * All but DONE and WAITING ones hold one of the few buffers for samples. READY slots are put on
+ * their way at once and RUN; they come back in any order.
  *
  * A model may stop at a time stamp before a window's end. What it left is heard later, so that
  * nothing is lost. Leftovers are short and a window costs the same whether it is full or not, so
  * they are joined in the buffer of the first of them, whose slot is LEFT; the others are WAITING.
  * It becomes READY when the next one does not fit, or GROUP windows later. Each piece remembers the
  * slot it belongs to, and a segment goes to the slot that most of it lies in. Which leftovers meet
- * depends on the order of windows alone: the text does not depend on the size of batches.
+ * depends on the order of windows alone, so one that comes back before its turn is only HEARD until
+ * those before it are back: the text does not depend on who was faster.
  *
  * Segments wait in their slot's arena until every slot before it is DONE: they come out in order,
  * the head's own at once. */
@@ -27,9 +29,9 @@
 #define GROUP       12
 /* Segments of one window and its leftovers. Address space: pages are touched as they are used. */
 #define SLOT_BYTES (8 << 20)
-#define JOB_BYTES  ((size_t)256 << 20)
+#define RUN_BYTES  (64 << 20)
 
-enum state { FREE, OPEN, READY, LEFT, WAITING, DONE };
+enum state { FREE, OPEN, READY, RUNS, HEARD, LEFT, WAITING, DONE };
 
 struct kept {
     oto_segment s;
@@ -41,25 +43,33 @@ struct slot {
     oto_window w;
     oto_arena *results;
     struct kept *first, **last;
-    bool left; /* its window is what a run left */
+    bool whole; /* its window is what was cut, not what a run left of it */
+    bool back;  /* the whole one has come back */
     uint64_t seq;
     int rounds;      /* runs that began with a piece of this slot and left something */
     int64_t done_ms; /* end of the window, in the recording */
 };
 
+/* A window under way. */
+struct run {
+    oto_ticket ticket;
+    oto_arena *results;
+    struct slot *slot; /* NULL: free */
+};
+
 struct oto_batch {
-    int size, n_slots;
+    int n_slots;
     int64_t cap;
     struct slot *slots;    /* [n_slots] */
     struct slot *leftover; /* the slot that is LEFT, or NULL */
-    int n_pcm;             /* one more than size: leftovers hold it */
+    int n_pcm;             /* one more than the model takes: leftovers hold it */
     float **free_pcm;      /* [n_pcm] stack of buffers not in use */
     int n_free;
     uint64_t head, tail;    /* slots head … tail - 1 (mod n_slots) are in use */
-    oto_asr_window *input;  /* [size] */
-    oto_asr_result *output; /* [size] */
-    struct slot **running;  /* [size] */
-    oto_arena *job_arena;
+    uint64_t settled;       /* windows before this one have had their leftovers put by */
+    struct run *runs;       /* [n_pcm] */
+    oto_ticket **under_way; /* [n_pcm] */
+    int n_under_way;
     oto_batch_job job;
     bool words; /* asked for */
     char language[8];
@@ -82,39 +92,47 @@ static int slots_for(int size)
 
 size_t oto_batch_bytes(int size, int64_t cap)
 {
-    return (size_t)(size + 1) * ((size_t)cap * sizeof(float) + sizeof(oto_asr_window) +
-                                 sizeof(oto_asr_result) + 256) +
+    return (size_t)(size + 1) * ((size_t)cap * sizeof(float) + sizeof(struct run) +
+                                 sizeof(oto_ticket *) + sizeof(float *) + 256) +
            (size_t)slots_for(size) * sizeof(struct slot) + 4096;
+}
+
+static int new_arenas(oto_batch *b, oto_err *e)
+{
+    int rc = 0;
+
+    for (int i = 0; i < b->n_pcm && rc == 0; i++)
+        rc = oto_arena_new("results of a window", RUN_BYTES, &b->runs[i].results, e);
+    for (int i = 0; i < b->n_slots && rc == 0; i++)
+        rc = oto_arena_new("segments of a window", SLOT_BYTES, &b->slots[i].results, e);
+    return rc;
 }
 
 int oto_batch_new(oto_arena *a, int size, int64_t cap, oto_batch **out, oto_err *e)
 {
     oto_batch *b = oto_arena_calloc(a, 1, sizeof *b);
-    const size_t n = (size_t)size;
+    const size_t n = (size_t)size + 1;
     int rc = 0;
 
     if (b == NULL)
         return oto_arena_get(a, 1, sizeof *b, &b, e);
-    b->size = size;
     b->cap = cap;
     b->n_slots = slots_for(size);
     b->n_pcm = b->n_free = size + 1;
     if ((rc = oto_arena_get(a, (size_t)b->n_slots, sizeof *b->slots, &b->slots, e)) != 0 ||
-        (rc = oto_arena_get(a, n + 1, sizeof *b->free_pcm, &b->free_pcm, e)) != 0 ||
-        (rc = oto_arena_get(a, n, sizeof *b->input, &b->input, e)) != 0 ||
-        (rc = oto_arena_get(a, n, sizeof *b->output, &b->output, e)) != 0 ||
-        (rc = oto_arena_get(a, n, sizeof *b->running, &b->running, e)) != 0)
+        (rc = oto_arena_get(a, n, sizeof *b->free_pcm, &b->free_pcm, e)) != 0 ||
+        (rc = oto_arena_get(a, n, sizeof *b->under_way, &b->under_way, e)) != 0 ||
+        (rc = oto_arena_get(a, n, sizeof *b->runs, &b->runs, e)) != 0)
         return rc;
     memset(b->slots, 0, (size_t)b->n_slots * sizeof *b->slots);
+    memset(b->runs, 0, n * sizeof *b->runs);
     /* Touched at once: what a job takes must not depend on how many leftovers it happens to have.
      */
     for (int i = 0; i < b->n_pcm && rc == 0; i++)
         if ((rc = oto_arena_get(a, (size_t)cap, sizeof(float), &b->free_pcm[i], e)) == 0)
             memset(b->free_pcm[i], 0, (size_t)cap * sizeof(float));
-    for (int i = 0; i < b->n_slots && rc == 0; i++)
-        rc = oto_arena_new("segments of a window", SLOT_BYTES, &b->slots[i].results, e);
     if (rc == 0)
-        rc = oto_arena_new("results", JOB_BYTES, &b->job_arena, e);
+        rc = new_arenas(b, e);
     if (rc != 0) {
         oto_batch_free(b);
         return rc;
@@ -123,13 +141,25 @@ int oto_batch_new(oto_arena *a, int size, int64_t cap, oto_batch **out, oto_err 
     return 0;
 }
 
+void oto_batch_stop(oto_batch *b)
+{
+    for (int i = 0; i < b->n_pcm; i++) {
+        if (b->runs[i].slot != NULL)
+            b->job.take_back(b->job.ctx, &b->runs[i].ticket);
+        b->runs[i].slot = NULL;
+    }
+    b->n_under_way = 0;
+}
+
 void oto_batch_free(oto_batch *b)
 {
     if (b == NULL)
         return;
+    oto_batch_stop(b);
     for (int i = 0; i < b->n_slots; i++)
         oto_arena_free(b->slots[i].results);
-    oto_arena_free(b->job_arena);
+    for (int i = 0; i < b->n_pcm; i++)
+        oto_arena_free(b->runs[i].results);
 }
 
 static void release_pcm(oto_batch *b, struct slot *s)
@@ -141,6 +171,7 @@ static void release_pcm(oto_batch *b, struct slot *s)
 
 void oto_batch_start(oto_batch *b, const oto_batch_job *job)
 {
+    oto_batch_stop(b);
     for (int i = 0; i < b->n_slots; i++) {
         struct slot *s = &b->slots[i];
 
@@ -148,8 +179,7 @@ void oto_batch_start(oto_batch *b, const oto_batch_job *job)
         oto_arena_reset(s->results);
         s->state = FREE;
     }
-    oto_arena_reset(b->job_arena);
-    b->head = b->tail = 0;
+    b->head = b->tail = b->settled = 0;
     b->leftover = NULL;
     b->n_windows = 0;
     b->job = *job;
@@ -236,8 +266,9 @@ static int words_together(const oto_window *w, const oto_segment *from, int firs
 }
 
 /* A model may write what was joined as one sentence: the words tell where it has to be parted. The
- * tokens stay with the first part. */
-static int keep_parts(oto_batch *b, const oto_window *w, const oto_segment *from, oto_err *e)
+ * tokens stay with the first part. `a` is for texts until they are kept. */
+static int keep_parts(oto_batch *b, const oto_window *w, const oto_segment *from, oto_arena *a,
+                      oto_err *e)
 {
     int rc = 0;
 
@@ -256,7 +287,7 @@ static int keep_parts(oto_batch *b, const oto_window *w, const oto_segment *from
         }
         if (i + n < from->n_words)
             part.end_ms = part.words[n - 1].end_ms;
-        oto_str_init(&text, b->job_arena);
+        oto_str_init(&text, a);
         for (int k = 0; k < n; k++)
             oto_str_puts(&text, part.words[k].text);
         if (text.failed)
@@ -287,7 +318,7 @@ static void advance(oto_batch *b, struct slot *host, int64_t n)
     next = &b->slots[w.pieces[0].owner];
     next->w = w;
     next->state = READY;
-    next->left = true;
+    next->whole = false;
 }
 
 /* Where the pieces of the slot that the window began with end. */
@@ -320,16 +351,31 @@ static void put_by(oto_batch *b, struct slot *s)
     b->leftover = s;
 }
 
+/* Leftovers meet in the order of their windows. A leftover's own is rare, and it would meet others
+ * by chance: it goes alone. */
+static void settle(oto_batch *b)
+{
+    for (; b->settled < b->tail && slot_at(b, b->settled)->back; b->settled++) {
+        struct slot *s = slot_at(b, b->settled);
+
+        if (b->leftover != NULL && s->seq >= b->leftover->seq + GROUP)
+            ripen(b);
+        if (s->state == HEARD)
+            put_by(b, s);
+    }
+}
+
 /* Takes one result over. */
-static int take_result(oto_batch *b, struct slot *s, const oto_asr_result *r, oto_err *e)
+static int take_result(oto_batch *b, struct slot *s, const oto_asr_result *r, oto_arena *a,
+                       oto_err *e)
 {
     int64_t next = OTO_MAX(r->next_ms * OTO_MS, MIN_ADVANCE);
-    const bool whole = !s->left;
+    const bool whole = s->whole;
 
     for (int i = 0; i < r->n_segments; i++) {
         const oto_segment *g = &r->segments[i];
-        const int rc =
-            is_joined(&s->w) && g->n_words > 0 ? keep_parts(b, &s->w, g, e) : keep(b, &s->w, g, e);
+        const int rc = is_joined(&s->w) && g->n_words > 0 ? keep_parts(b, &s->w, g, a, e)
+                                                          : keep(b, &s->w, g, e);
 
         if (rc != 0)
             return rc;
@@ -338,12 +384,12 @@ static int take_result(oto_batch *b, struct slot *s, const oto_asr_result *r, ot
         next = OTO_MAX(next, end_of_first(&s->w));
     if (s->w.speech_end - next < MIN_LEFT)
         next = s->w.n;
-    if (whole && b->leftover != NULL && s->seq >= b->leftover->seq + GROUP)
-        ripen(b);
     advance(b, s, next);
-    /* A leftover's own is rare, and it would meet others by chance: it goes alone. */
-    if (whole && s->state == READY)
-        put_by(b, s);
+    if (!whole)
+        return 0;
+    s->back = true;
+    if (s->state == READY)
+        s->state = HEARD;
     return 0;
 }
 
@@ -377,46 +423,104 @@ static int give_out(oto_batch *b, oto_err *e)
 
 /* ---- running ---- */
 
-/* READY slots, in order. The words of a joined one tell its parts. */
-static int collect(oto_batch *b)
+static struct run *free_run(oto_batch *b)
 {
-    int n = 0;
+    struct run *r = b->runs;
 
-    for (uint64_t i = b->head; i < b->tail && n < b->size; i++) {
-        struct slot *s = slot_at(b, i);
-
-        if (s->state != READY)
-            continue;
-        b->running[n] = s;
-        b->input[n++] = (oto_asr_window){s->w.pcm, (size_t)s->w.n, is_joined(&s->w)};
-    }
-    return n;
+    while (r->slot != NULL)
+        r++;
+    return r; /* there are as many as buffers */
 }
 
-static int run(oto_batch *b, oto_err *e)
+/* The words of a joined window tell its parts. */
+static void put(oto_batch *b, struct slot *s)
 {
-    int n = collect(b), rc;
+    struct run *r = free_run(b);
 
-    if (n == 0) {
+    s->state = RUNS;
+    oto_arena_reset(r->results);
+    r->slot = s;
+    r->ticket = (oto_ticket){.owner = b,
+                             .o = &b->job.asr,
+                             .window = {s->w.pcm, (size_t)s->w.n, is_joined(&s->w)},
+                             .arena = r->results};
+    b->job.put(b->job.ctx, &r->ticket);
+    b->under_way[b->n_under_way++] = &r->ticket;
+}
+
+/* Puts READY slots on their way, in order. */
+static void put_ready(oto_batch *b)
+{
+    const bool one = b->job.detects && b->job.asr.language[0] == '\0';
+
+    for (uint64_t i = b->head; i < b->tail && !(one && b->n_under_way > 0); i++)
+        if (slot_at(b, i)->state == READY)
+            put(b, slot_at(b, i));
+}
+
+static struct run *run_of(oto_batch *b, const oto_ticket *t)
+{
+    struct run *r = b->runs;
+
+    while (&r->ticket != t)
+        r++;
+    return r;
+}
+
+static void forget(oto_batch *b, const oto_ticket *t)
+{
+    int i = 0;
+
+    while (b->under_way[i] != t)
+        i++;
+    b->under_way[i] = b->under_way[--b->n_under_way];
+}
+
+/* The first window's language is everyone's; nobody is under way while options change. */
+static void learn_language(oto_batch *b, const oto_asr_result *r)
+{
+    if (b->language[0] != '\0')
+        return;
+    memcpy(b->language, r->language, sizeof b->language);
+    b->language_probability = r->language_probability;
+    if (b->job.detects)
+        memcpy(b->job.asr.language, r->language, sizeof b->job.asr.language);
+}
+
+/* Waits for one window and takes over what came of it. */
+static int take_one(oto_batch *b, oto_err *e)
+{
+    const oto_ticket *t;
+    struct run *r;
+    int rc;
+
+    if (b->n_under_way == 0) {
         ripen(b);
-        n = collect(b);
+        put_ready(b);
     }
-    if (n == 0)
+    if (b->n_under_way == 0)
         return oto_fail(e, OTO_E_INTERNAL, "windows are stuck");
-    memcpy(b->job.asr.language, b->language, sizeof b->language);
-    oto_arena_reset(b->job_arena);
-    rc = b->job.run(b->job.run_ctx, &b->job.asr, b->input, n, b->job_arena, b->output, e);
+    t = b->job.wait(b->job.ctx, b->under_way, b->n_under_way);
+    r = run_of(b, t);
+    forget(b, t);
+    if (t->rc != 0) {
+        r->slot = NULL;
+        return oto_fail(e, t->rc, "%s", t->error.text);
+    }
+    b->n_windows++;
+    learn_language(b, &t->result);
+    rc = take_result(b, r->slot, &t->result, r->results, e);
+    r->slot = NULL;
     if (rc != 0)
         return rc;
-    if (b->language[0] == '\0') {
-        memcpy(b->language, b->output[0].language, sizeof b->language);
-        b->language_probability = b->output[0].language_probability;
-    }
-    b->n_windows += n;
-    for (int i = 0; i < n; i++)
-        if ((rc = take_result(b, b->running[i], &b->output[i], e)) != 0)
-            return rc;
+    settle(b);
+    put_ready(b);
     return give_out(b, e);
+}
+
+int oto_batch_take(oto_batch *b, oto_err *e)
+{
+    return b->n_under_way > 0 ? take_one(b, e) : 0;
 }
 
 static bool has_room(const oto_batch *b)
@@ -430,14 +534,15 @@ int oto_batch_open(oto_batch *b, oto_window **out, oto_err *e)
     int rc;
 
     while (!has_room(b))
-        if ((rc = run(b, e)) != 0)
+        if ((rc = take_one(b, e)) != 0)
             return rc;
     s = slot_at(b, b->tail++);
     s->state = OPEN;
     s->first = NULL;
     s->last = &s->first;
     s->rounds = 0;
-    s->left = false;
+    s->whole = true;
+    s->back = false;
     s->seq = b->tail - 1;
     s->w.pcm = b->free_pcm[--b->n_free];
     s->w.cap = b->cap;
@@ -447,7 +552,7 @@ int oto_batch_open(oto_batch *b, oto_window **out, oto_err *e)
     return 0;
 }
 
-int oto_batch_close(oto_batch *b, oto_err *e)
+void oto_batch_close(oto_batch *b)
 {
     struct slot *s = slot_at(b, b->tail - 1);
     const oto_piece *last;
@@ -456,14 +561,14 @@ int oto_batch_close(oto_batch *b, oto_err *e)
         release_pcm(b, s);
         s->state = FREE;
         b->tail--;
-        return 0;
+        return;
     }
     last = &s->w.pieces[s->w.n_pieces - 1];
     s->done_ms = (last->at + last->n) / OTO_MS;
     for (int i = 0; i < s->w.n_pieces; i++)
         s->w.pieces[i].owner = (int)(s - b->slots);
     s->state = READY;
-    return b->n_free == 0 ? run(b, e) : 0;
+    put_ready(b);
 }
 
 int oto_batch_finish(oto_batch *b, oto_err *e)
@@ -471,7 +576,7 @@ int oto_batch_finish(oto_batch *b, oto_err *e)
     while (b->head < b->tail) {
         const int rc = slot_at(b, b->head)->state == OPEN
                            ? oto_fail(e, OTO_E_INTERNAL, "a window was left open")
-                           : run(b, e);
+                           : take_one(b, e);
 
         if (rc != 0)
             return rc;

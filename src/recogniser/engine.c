@@ -1,16 +1,15 @@
 /* One model's state, shared by the recognisers of a process.
  *
- * Each recogniser runs on a thread of its own and hands over windows when its batch is full.
- * Whoever comes first leads: it takes windows in turn from everyone who waits with the same
- * options, until the model's batch is full, runs the model and gives the results out; the others
- * sleep. So a short recording gets its window into the very next run, and a long one alone fills
- * every run.
+ * Each recogniser runs on a thread of its own and puts windows here as they become ready. Whoever
+ * waits first leads: it lets windows into the model's places, runs the model step by step, and
+ * hands out what has ended, until one of its own is among it; then the next one leads, and the
+ * others sleep. A place that is free is taken at once, by the recording that has the fewest. So a
+ * short recording gets its window in as soon as any window ends, and a long one alone fills all
+ * places.
  *
- * The result of a window does not depend on what else is in the batch, so sharing changes no text.
+ * What comes of a window does not depend on what else is under way, so sharing changes no text.
  *
- * A run that nobody wants any more is stopped; while one of those in it is wanted, the others wait
- * for its end. Who is stopped before its windows are in a run leaves.
- */
+ * Windows that nobody wants any more are dropped between two steps. */
 #include "recogniser/recogniser.h"
 #include "recogniser/parts.h"
 
@@ -19,27 +18,12 @@
 #include <string.h>
 #include <time.h>
 
-/* Results of a mixed run, until they are copied to their owners. Address space. */
-#define RESULT_BYTES ((size_t)256 << 20)
+/* Of what ends. Address space. */
+#define SCRATCH_BYTES ((size_t)256 << 20)
 /* How often one that waits asks whether it is still wanted. */
 #define ASK_MS 100
-
-typedef struct request {
-    const oto_asr_options *o;
-    const oto_asr_window *w;
-    int n, taken, done;
-    oto_arena *arena;
-    oto_asr_result *out;
-    int rc;
-    oto_err *e;
-    struct request *next;
-} request;
-
-/* A window in the present run. */
-typedef struct {
-    request *r;
-    int i;
-} place;
+/* How long one engine keeps a crew that another waits for. */
+#define TURN_MS 200
 
 /* In the queue for a crew: a mutex alone would let the last holder in again. */
 typedef struct turn {
@@ -56,17 +40,15 @@ struct oto_crew {
 struct oto_engine {
     oto_engine_options o;
     oto_pool *pool; /* its own, or the crew's */
-    oto_arena *state, *results;
+    oto_arena *state, *scratch;
     oto_asr *asr;
-    oto_asr_window *input;  /* [batch] */
-    oto_asr_result *output; /* [batch] */
-    place *places;          /* [batch] */
-    int n_places;
+    oto_ticket **places; /* [batch]; NULL: free */
     turn turn;
+    int64_t turn_ms; /* since when it is ours */
     pthread_mutex_t lock;
     pthread_cond_t change;
-    bool running;     /* someone leads */
-    request *waiting; /* in the order of their turns */
+    bool led;                 /* someone leads: the model is theirs */
+    oto_ticket *first, **end; /* wait for a place */
     oto_engine_stats stats;
 };
 
@@ -82,7 +64,7 @@ static void change_init(pthread_cond_t *change)
     pthread_condattr_destroy(&monotonic);
 }
 
-/* Nobody rings when a request is stopped: it looks itself now and then. */
+/* Nobody rings when a window is stopped: it looks itself now and then. */
 static void wait_for_change(pthread_cond_t *change, pthread_mutex_t *lock, const oto_stop *stop)
 {
     struct timespec until;
@@ -160,6 +142,16 @@ static void end_turn(oto_crew *c)
     pthread_mutex_unlock(&c->lock);
 }
 
+static bool others_wait(oto_crew *c)
+{
+    bool yes;
+
+    pthread_mutex_lock(&c->lock);
+    yes = c->first->next != NULL;
+    pthread_mutex_unlock(&c->lock);
+    return yes;
+}
+
 /* ---- life ---- */
 
 int oto_engine_new(const oto_engine_options *o, oto_engine **out, oto_err *e)
@@ -173,26 +165,25 @@ int oto_engine_new(const oto_engine_options *o, oto_engine **out, oto_err *e)
     g->o = *o;
     pthread_mutex_init(&g->lock, NULL);
     change_init(&g->change);
-    /* The model's own figure, the batch's lists, and a page for what lies between its blocks. */
+    g->end = &g->first;
     if (o->crew != NULL)
         g->pool = o->crew->pool;
     else if ((rc = oto_pool_new(o->threads, OTO_POOL_SCRATCH_BYTES, &g->pool, e)) != 0) {
         oto_engine_free(g);
         return rc;
     }
+    /* The model's own figure, the places, and a page for what lies between its blocks. */
     if ((rc = oto_arena_new("recogniser",
-                            oto_asr_bytes(o->asr, o->batch, o->max_beam) +
-                                n * (sizeof *g->input + sizeof *g->output + sizeof *g->places) +
+                            oto_asr_bytes(o->asr, o->batch, o->max_beam) + n * sizeof *g->places +
                                 4096,
                             &g->state, e)) != 0 ||
         (rc = oto_asr_new(o->asr, o->batch, o->max_beam, g->pool, g->state, &g->asr, e)) != 0 ||
-        (rc = oto_arena_get(g->state, n, sizeof *g->input, &g->input, e)) != 0 ||
-        (rc = oto_arena_get(g->state, n, sizeof *g->output, &g->output, e)) != 0 ||
-        (rc = oto_arena_get(g->state, n, sizeof *g->places, &g->places, e)) != 0 ||
-        (rc = oto_arena_new("results of a run", RESULT_BYTES, &g->results, e)) != 0) {
+        (rc = oto_arena_get(g->state, n, sizeof(oto_ticket *), &g->places, e)) != 0 ||
+        (rc = oto_arena_new("alignment", SCRATCH_BYTES, &g->scratch, e)) != 0) {
         oto_engine_free(g);
         return rc;
     }
+    memset(g->places, 0, n * sizeof(oto_ticket *));
     *out = g;
     return 0;
 }
@@ -201,7 +192,7 @@ void oto_engine_free(oto_engine *g)
 {
     if (g == NULL)
         return;
-    oto_arena_free(g->results);
+    oto_arena_free(g->scratch);
     oto_arena_free(g->state);
     if (g->o.crew == NULL)
         oto_pool_free(g->pool);
@@ -222,273 +213,261 @@ void oto_engine_stats_get(oto_engine *g, oto_engine_stats *out)
     pthread_mutex_unlock(&g->lock);
 }
 
-/* ---- who goes together ---- */
+/* ---- tickets ---- */
 
-static bool same_text(const char *a, const char *b)
+/* All of these are called with the lock held. */
+
+static void finish(oto_ticket *t, int rc)
 {
-    return a == b || (a != NULL && b != NULL && strcmp(a, b) == 0);
+    t->rc = rc;
+    t->done = true;
 }
 
-/* Field by field: what lies between them is not theirs to compare. Each has its own `stop`. */
-static bool same_options(const oto_asr_options *a, const oto_asr_options *b)
+static void cancel(oto_ticket *t)
 {
-    return strcmp(a->language, b->language) == 0 && a->translate == b->translate &&
-           a->timestamps == b->timestamps && a->words == b->words && a->beam == b->beam &&
-           a->best_of == b->best_of && a->patience == b->patience &&
-           a->length_penalty == b->length_penalty && a->n_temperatures == b->n_temperatures &&
-           memcmp(a->temperature, b->temperature, sizeof a->temperature) == 0 &&
-           a->compression_ratio_threshold == b->compression_ratio_threshold &&
-           a->log_prob_threshold == b->log_prob_threshold &&
-           a->no_speech_threshold == b->no_speech_threshold &&
-           a->max_initial_timestamp == b->max_initial_timestamp &&
-           a->suppress_default == b->suppress_default && a->suppress_blank == b->suppress_blank &&
-           a->seed == b->seed && same_text(a->prompt, b->prompt) &&
-           same_text(a->hotwords, b->hotwords);
+    finish(t, oto_fail(&t->error, OTO_E_CANCELLED, "cancelled"));
 }
 
-/* Takes the windows of the next run: one of each request in turn, then again. The first request is
- * put behind the others, so that the next run begins with another. */
-static void collect(oto_engine *g)
+static bool is_wanted(const oto_ticket *t)
 {
-    const request *const first = g->waiting;
+    return !t->unwanted && !oto_stopped(&t->o->stop);
+}
+
+static void unlink_ticket(oto_engine *g, oto_ticket **at)
+{
+    *at = (*at)->next;
+    if (*at == NULL)
+        g->end = at;
+}
+
+/* Lets go of those that nobody wants any more: the ones that wait, and when the model is ours the
+ * ones under way. */
+static void drop_unwanted(oto_engine *g, bool ours)
+{
+    bool any = false;
+
+    for (oto_ticket **at = &g->first; *at != NULL;) {
+        oto_ticket *t = *at;
+
+        if (is_wanted(t)) {
+            at = &t->next;
+            continue;
+        }
+        unlink_ticket(g, at);
+        cancel(t);
+        any = true;
+    }
+    for (int i = 0; i < g->o.batch && ours; i++) {
+        if (g->places[i] == NULL || is_wanted(g->places[i]))
+            continue;
+        oto_asr_drop(g->asr, i);
+        cancel(g->places[i]);
+        g->places[i] = NULL;
+        any = true;
+    }
+    if (any)
+        pthread_cond_broadcast(&g->change);
+}
+
+static int places_of(const oto_engine *g, const void *owner)
+{
     int n = 0;
 
-    for (bool more = true; more && n < g->o.batch;) {
-        more = false;
-        for (request *r = g->waiting; r != NULL && n < g->o.batch; r = r->next) {
-            if (r->taken == r->n || (r != first && !same_options(r->o, first->o)))
-                continue;
-            g->places[n] = (place){r, r->taken};
-            g->input[n++] = r->w[r->taken++];
-            more = true;
+    for (int i = 0; i < g->o.batch; i++)
+        n += g->places[i] != NULL && g->places[i]->owner == owner;
+    return n;
+}
+
+/* The next to get a place: of who has the fewest, the one that came first. */
+static oto_ticket **next_in(oto_engine *g)
+{
+    oto_ticket **best = NULL;
+    int least = 0;
+
+    for (oto_ticket **at = &g->first; *at != NULL; at = &(*at)->next) {
+        const int n = places_of(g, (*at)->owner);
+
+        if (best == NULL || n < least) {
+            best = at;
+            least = n;
         }
     }
-    g->n_places = n;
+    return best;
 }
 
-static void rotate(oto_engine *g)
+static int free_place(const oto_engine *g)
 {
-    request *first = g->waiting, **last;
-
-    if (first == NULL || first->next == NULL)
-        return;
-    g->waiting = first->next;
-    for (last = &g->waiting; *last != NULL;)
-        last = &(*last)->next;
-    first->next = NULL;
-    *last = first;
+    for (int i = 0; i < g->o.batch; i++)
+        if (g->places[i] == NULL)
+            return i;
+    return -1;
 }
 
-/* ---- results of a mixed run ---- */
+/* ---- the model, which is ours; called and left with the lock held, which is not kept ---- */
 
-static const char *copy_text(oto_arena *a, const char *text)
+/* Lets one window in. False: there is no place, or nobody waits. */
+static bool let_in(oto_engine *g)
 {
-    return oto_arena_strdup(a, text, strlen(text));
-}
+    const int at = free_place(g);
+    oto_ticket **next = at >= 0 ? next_in(g) : NULL, *t;
+    int rc;
 
-static int copy_words(oto_arena *a, oto_segment *s, oto_err *e)
-{
-    oto_word *words;
-    const int rc = oto_arena_get(a, (size_t)s->n_words, sizeof *words, &words, e);
-
-    if (rc != 0)
-        return rc;
-    for (int i = 0; i < s->n_words; i++) {
-        words[i] = s->words[i];
-        if ((words[i].text = copy_text(a, s->words[i].text)) == NULL)
-            return oto_fail(e, OTO_E_LIMIT, "a window has too many words");
+    if (next == NULL)
+        return false;
+    t = *next;
+    unlink_ticket(g, next);
+    g->places[at] = t;
+    pthread_mutex_unlock(&g->lock);
+    rc = oto_asr_begin(g->asr, at, t->o, &t->window, t->arena, &t->error);
+    pthread_mutex_lock(&g->lock);
+    if (rc != 0) {
+        g->places[at] = NULL;
+        finish(t, rc);
+        pthread_cond_broadcast(&g->change);
     }
-    s->words = words;
-    return 0;
+    return true;
 }
 
-static int copy_ids(oto_arena *a, const int32_t **ids, int n, oto_err *e)
+static bool is_mixed(const oto_engine *g)
 {
-    int32_t *copy;
-    const int rc = oto_arena_get(a, (size_t)n, sizeof *copy, &copy, e);
+    const void *owner = NULL;
 
-    if (rc == 0 && n > 0)
-        memcpy(copy, *ids, (size_t)n * sizeof *copy);
-    if (rc == 0)
-        *ids = copy;
-    return rc;
-}
-
-static int copy_result(oto_arena *a, const oto_asr_result *from, oto_asr_result *to, oto_err *e)
-{
-    oto_segment *segments;
-    int rc = oto_arena_get(a, (size_t)from->n_segments, sizeof *segments, &segments, e);
-
-    *to = *from;
-    if (rc == 0)
-        rc = copy_ids(a, &to->raw_tokens, to->n_raw, e);
-    for (int i = 0; i < from->n_segments && rc == 0; i++) {
-        oto_segment *s = &segments[i];
-
-        *s = from->segments[i];
-        if ((s->text = copy_text(a, s->text)) == NULL)
-            return oto_fail(e, OTO_E_LIMIT, "a window has too much text");
-        rc = copy_ids(a, &s->tokens, s->n_tokens, e);
-        if (rc == 0 && s->words != NULL)
-            rc = copy_words(a, s, e);
-    }
-    to->segments = segments;
-    return rc;
-}
-
-static void give_out(oto_engine *g, int rc, const oto_err *e, bool mixed)
-{
-    for (int i = 0; i < g->n_places; i++) {
-        request *r = g->places[i].r;
-
-        r->done++;
-        if (r->rc != 0)
+    for (int i = 0; i < g->o.batch; i++) {
+        if (g->places[i] == NULL)
             continue;
-        if (rc != 0)
-            r->rc = oto_fail(r->e, rc, "%s", e->text);
-        else if (mixed)
-            r->rc = copy_result(r->arena, &g->output[i], &r->out[g->places[i].i], r->e);
-        else
-            r->out[g->places[i].i] = g->output[i];
-    }
-}
-
-/* ---- who has work ---- */
-
-/* Requests that have all their windows in a run are skipped as leaders of the next one. */
-static bool has_work(oto_engine *g)
-{
-    for (size_t i = 0; g->waiting != NULL; i++) {
-        size_t n = 0;
-
-        if (g->waiting->taken < g->waiting->n)
+        if (owner != NULL && g->places[i]->owner != owner)
             return true;
-        for (const request *r = g->waiting; r != NULL; r = r->next)
-            n++;
-        if (i == n)
-            break;
-        rotate(g);
+        owner = g->places[i]->owner;
     }
     return false;
 }
 
-/* Of a request that failed or is no longer wanted nothing more is taken. */
-static void drop_rest(request *r)
+/* Places change hands under the lock alone, and by who leads alone: it may look at them without. */
+static void step(oto_engine *g)
 {
-    if (r->rc == 0 && r->taken < r->n && oto_stopped(&r->o->stop))
-        r->rc = oto_fail(r->e, OTO_E_CANCELLED, "cancelled");
-    if (r->rc != 0)
-        r->n = r->taken;
-}
+    g->stats.runs++;
+    g->stats.mixed_runs += is_mixed(g);
+    pthread_mutex_unlock(&g->lock);
+    oto_asr_step(g->asr);
+    for (int i = 0; i < g->o.batch; i++) {
+        oto_ticket *t = g->places[i];
+        int rc;
 
-/* Of those in the run, who cannot leave before its end. */
-static bool all_stopped(void *arg)
-{
-    const oto_engine *g = arg;
-
-    for (int i = 0; i < g->n_places; i++)
-        if (!oto_stopped(&g->places[i].r->o->stop))
-            return false;
-    return true;
+        if (t == NULL || !oto_asr_ended(g->asr, i) || oto_stopped(&t->o->stop))
+            continue;
+        oto_arena_reset(g->scratch);
+        rc = oto_asr_end(g->asr, i, g->scratch, &t->result, &t->error);
+        pthread_mutex_lock(&g->lock);
+        g->places[i] = NULL;
+        g->stats.windows += rc == 0;
+        finish(t, rc);
+        pthread_cond_broadcast(&g->change);
+        pthread_mutex_unlock(&g->lock);
+    }
+    pthread_mutex_lock(&g->lock);
+    oto_asr_stats_get(g->asr, &g->stats.asr);
 }
 
 /* ---- leading ---- */
 
-/* The threads are another model's perhaps. Who comes meanwhile is still in time for this run, and
- * who is stopped has left. False: there is nothing to run, or the leader itself is stopped. */
-static bool wait_for_turn(oto_engine *g, const oto_stop *stop)
+/* The threads are another model's perhaps. False: stopped before its turn came. */
+static bool take_model(oto_engine *g, const oto_stop *stop)
 {
     oto_crew *c = g->o.crew;
     bool ours;
 
+    g->led = true;
     if (c == NULL)
         return true;
-    g->running = true;
     pthread_mutex_unlock(&g->lock);
     ours = take_turn(c, &g->turn, stop);
     pthread_mutex_lock(&g->lock);
-    if (ours && has_work(g))
-        return true;
-    if (ours)
-        end_turn(c);
-    g->running = false;
-    pthread_cond_broadcast(&g->change);
-    return false;
+    g->turn_ms = oto_now_ms();
+    if (!ours)
+        g->led = false;
+    return ours;
 }
 
-/* The run of what is collected, the lock not held. */
-static int run_model(oto_engine *g, const oto_asr_options *first, oto_arena *a, oto_err *e)
+static void give_model(oto_engine *g)
 {
-    oto_asr_options o = *first;
-    int rc;
-
-    o.stop = (oto_stop){all_stopped, g};
-    rc = oto_asr_run(g->asr, &o, g->input, g->n_places, a, g->output, e);
     if (g->o.crew != NULL)
         end_turn(g->o.crew);
-    return rc;
+    g->led = false;
+    pthread_cond_broadcast(&g->change);
 }
 
-/* One run; called and left with the lock held. */
-static void lead(oto_engine *g, const oto_stop *stop)
+static oto_ticket *first_done(oto_ticket *const *t, int n)
 {
-    request *first;
-    bool mixed = false;
-    oto_err e = {0};
-    int rc;
+    for (int i = 0; i < n; i++)
+        if (t[i]->done)
+            return t[i];
+    return NULL;
+}
 
-    if (!wait_for_turn(g, stop))
+static bool outstays(const oto_engine *g)
+{
+    return g->o.crew != NULL && oto_now_ms() - g->turn_ms >= TURN_MS && others_wait(g->o.crew);
+}
+
+/* Until one of these is done, or another engine is to have the threads. */
+static void lead(oto_engine *g, oto_ticket *const *t, int n)
+{
+    if (!take_model(g, &t[0]->o->stop)) {
+        drop_unwanted(g, true);
+        pthread_cond_broadcast(&g->change);
         return;
-    first = g->waiting;
-    collect(g);
-    for (int i = 1; i < g->n_places; i++)
-        mixed = mixed || g->places[i].r != first;
-    rotate(g);
-    g->running = true;
-    pthread_mutex_unlock(&g->lock);
-
-    if (mixed)
-        oto_arena_reset(g->results);
-    rc = run_model(g, first->o, mixed ? g->results : first->arena, &e);
-
-    pthread_mutex_lock(&g->lock);
-    give_out(g, rc, &e, mixed);
-    g->stats.runs++;
-    g->stats.mixed_runs += mixed;
-    g->stats.windows += rc == 0 ? g->n_places : 0;
-    oto_asr_stats_get(g->asr, &g->stats.asr);
-    g->running = false;
-    pthread_cond_broadcast(&g->change);
+    }
+    for (;;) {
+        drop_unwanted(g, true);
+        if (first_done(t, n) != NULL || outstays(g))
+            break;
+        if (!let_in(g))
+            step(g);
+    }
+    give_model(g);
 }
 
 /* ---- asking ---- */
 
-static void leave(oto_engine *g, request *r)
+void oto_engine_put(oto_engine *g, oto_ticket *t)
 {
-    request **at = &g->waiting;
-
-    while (*at != r)
-        at = &(*at)->next;
-    *at = r->next;
+    t->done = t->unwanted = false;
+    t->rc = 0;
+    t->error = (oto_err){0};
+    t->next = NULL;
+    pthread_mutex_lock(&g->lock);
+    *g->end = t;
+    g->end = &t->next;
+    pthread_mutex_unlock(&g->lock);
 }
 
-int oto_engine_run(oto_engine *g, const oto_asr_options *o, const oto_asr_window *w, int n,
-                   oto_arena *a, oto_asr_result *out, oto_err *e)
+oto_ticket *oto_engine_wait(oto_engine *g, oto_ticket *const *t, int n)
 {
-    request r = {.o = o, .w = w, .n = n, .arena = a, .out = out, .e = e}, **last;
+    oto_ticket *done;
 
     pthread_mutex_lock(&g->lock);
-    for (last = &g->waiting; *last != NULL;)
-        last = &(*last)->next;
-    *last = &r;
-    /* What was taken must come back even when another window of it failed: it points here. */
-    for (drop_rest(&r); r.done < r.n; drop_rest(&r)) {
-        if (!g->running && has_work(g))
-            lead(g, &o->stop);
+    while ((done = first_done(t, n)) == NULL) {
+        drop_unwanted(g, !g->led);
+        if (first_done(t, n) != NULL)
+            continue;
+        if (!g->led)
+            lead(g, t, n);
         else
-            wait_for_change(&g->change, &g->lock, &o->stop);
+            wait_for_change(&g->change, &g->lock, &t[0]->o->stop);
     }
-    leave(g, &r);
     pthread_mutex_unlock(&g->lock);
-    return r.rc;
+    return done;
+}
+
+void oto_engine_take_back(oto_engine *g, oto_ticket *t)
+{
+    pthread_mutex_lock(&g->lock);
+    t->unwanted = true;
+    for (;;) {
+        drop_unwanted(g, !g->led);
+        if (t->done)
+            break;
+        pthread_cond_wait(&g->change, &g->lock);
+    }
+    pthread_mutex_unlock(&g->lock);
 }

@@ -156,6 +156,16 @@ int oto_listener_start(oto_listener *l, oto_media *media, oto_vad *vad, oto_err 
     return 0;
 }
 
+bool oto_listener_ready(oto_listener *l)
+{
+    bool yes;
+
+    pthread_mutex_lock(&l->lock);
+    yes = l->written > l->read + l->given;
+    pthread_mutex_unlock(&l->lock);
+    return yes;
+}
+
 const oto_heard *oto_listener_next(oto_listener *l)
 {
     const double t0 = oto_now_s();

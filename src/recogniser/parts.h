@@ -6,6 +6,7 @@
 #include "base/base.h"
 #include "media/media.h"
 #include "models/models.h"
+#include "recogniser/recogniser.h"
 #include "text/text.h"
 
 #define OTO_MS            (OTO_SAMPLE_RATE / 1000) /* samples in a millisecond */
@@ -43,14 +44,15 @@ void oto_window_advance(oto_window *w, int64_t n);
 
 /* ---- batches (batch.c) ---- */
 
-/* oto_asr_run, or a test's stand-in. */
-typedef int (*oto_asr_fn)(void *ctx, const oto_asr_options *o, const oto_asr_window *w, int n,
-                          oto_arena *job, oto_asr_result *out, oto_err *e);
-
 typedef struct {
     oto_asr_options asr;
-    oto_asr_fn run;
-    void *run_ctx;
+    bool detects; /* the model finds the language: without one the others wait for the first window,
+                     whose language is everyone's */
+    /* oto_engine_put and its like, or a test's stand-in. */
+    void (*put)(void *ctx, oto_ticket *t);
+    oto_ticket *(*wait)(void *ctx, oto_ticket *const *t, int n);
+    void (*take_back)(void *ctx, oto_ticket *t);
+    void *ctx;
     int (*on_segment)(void *arg, const oto_segment *s);
     /* Everything before this time (ms, in the recording) has been recognised and given out. */
     int (*on_done)(void *arg, int64_t done_ms);
@@ -62,18 +64,21 @@ typedef struct oto_batch oto_batch;
 int oto_batch_new(oto_arena *a, int size, int64_t cap, oto_batch **out, oto_err *e) OTO_CHECK;
 void oto_batch_free(oto_batch *b); /* its own arenas; the rest is a's */
 size_t oto_batch_bytes(int size, int64_t cap);
-/* A new job: whatever was left of the last one is forgotten. `job` is borrowed until the next. */
+/* A new job: whatever was left of the last one is forgotten. */
 void oto_batch_start(oto_batch *b, const oto_batch_job *job);
-/* An empty window to fill. Recognises windows when no buffer is free. */
+/* Takes back what is under way, after an error. Nothing of the job is used after that. */
+void oto_batch_stop(oto_batch *b);
+/* An empty window to fill. Waits for windows while no buffer is free. */
 int oto_batch_open(oto_batch *b, oto_window **out, oto_err *e) OTO_CHECK;
-/* The window last opened is complete; an empty one is taken back. Recognises when all buffers are
- * full. */
-int oto_batch_close(oto_batch *b, oto_err *e) OTO_CHECK;
+/* The window last opened is complete and on its way; an empty one is taken back. */
+void oto_batch_close(oto_batch *b);
+/* Waits for a window that is under way, if there is one, and gives out what is in order. */
+int oto_batch_take(oto_batch *b, oto_err *e) OTO_CHECK;
 /* Recognises and gives out everything. */
 int oto_batch_finish(oto_batch *b, oto_err *e) OTO_CHECK;
 bool oto_batch_busy(const oto_batch *b);   /* a window is being filled or waits */
 int oto_batch_windows(const oto_batch *b); /* recognised in this job, leftovers included */
-/* Language of the recording: as asked for, or detected in the first batch; "" before. */
+/* Language of the recording: as asked for, or detected in the first window; "" before. */
 const char *oto_batch_language(const oto_batch *b, float *probability);
 
 /* ---- hearing (listener.c) ---- */
@@ -99,6 +104,7 @@ int oto_listener_new(oto_arena *a, int n_blocks, oto_listener **out, oto_err *e)
 size_t oto_listener_bytes(int n_blocks);
 /* media and vad (or NULL) are the listener's until it is stopped. */
 int oto_listener_start(oto_listener *l, oto_media *media, oto_vad *vad, oto_err *e) OTO_CHECK;
+bool oto_listener_ready(oto_listener *l); /* there is a next block */
 /* The next block, valid until the call after; not to be called after the last. */
 const oto_heard *oto_listener_next(oto_listener *l);
 /* Waits for the thread; adds the seconds it spent reading and detecting. May be called twice. */

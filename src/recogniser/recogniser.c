@@ -305,8 +305,12 @@ static int hear_all(job *j, oto_err *e)
     int rc = 0;
 
     for (;;) {
-        const oto_heard *b = oto_listener_next(j->listener);
+        const oto_heard *b;
 
+        if (j->batch != NULL && !oto_listener_ready(j->listener) &&
+            (rc = oto_batch_take(j->batch, e)) != 0)
+            return rc;
+        b = oto_listener_next(j->listener);
         samples += (int64_t)b->n;
         j->out->audio_ms = samples / OTO_MS;
         if (b->last && b->rc != 0) {
@@ -418,39 +422,39 @@ static int finish(job *j, oto_err *e)
     return 0;
 }
 
-/* Windows that are known already are left out. */
-static int run_unknown(job *j, const oto_asr_options *o, const oto_asr_window *w, int n,
-                       oto_arena *a, oto_asr_result *out, oto_err *e)
-{
-    oto_asr_window *input;
-    oto_asr_result *output;
-    int *number, unknown = 0, rc;
+/* ---- windows under way; those that are known already are left out ---- */
 
-    if ((rc = oto_arena_get(a, (size_t)n, sizeof *input, &input, e)) != 0 ||
-        (rc = oto_arena_get(a, (size_t)n, sizeof *output, &output, e)) != 0 ||
-        (rc = oto_arena_get(a, (size_t)n, sizeof *number, &number, e)) != 0)
-        return rc;
-    for (int i = 0; i < n; i++)
-        if (!j->o->recall(j->o->arg, o, &w[i], a, &out[i])) {
-            input[unknown] = w[i];
-            number[unknown++] = i;
-        }
-    if (unknown > 0)
-        rc = oto_engine_run(j->engine, o, input, unknown, a, output, e);
-    for (int i = 0; i < unknown && rc == 0; i++) {
-        out[number[i]] = output[i];
-        rc = j->o->remember(j->o->arg, o, &input[i], &output[i], e);
-    }
-    return rc;
+static void put(void *ctx, oto_ticket *t)
+{
+    const job *j = ctx;
+    const oto_job_options *o = j->o;
+
+    t->known = o->recall != NULL && o->recall(o->arg, t->o, &t->window, t->arena, &t->result);
+    if (!t->known)
+        oto_engine_put(j->engine, t);
 }
 
-static int run_asr(void *ctx, const oto_asr_options *o, const oto_asr_window *w, int n,
-                   oto_arena *a, oto_asr_result *out, oto_err *e)
+static oto_ticket *wait_for(void *ctx, oto_ticket *const *t, int n)
 {
-    job *j = ctx;
+    const job *j = ctx;
+    const oto_job_options *o = j->o;
+    oto_ticket *done;
 
-    return j->o->recall != NULL ? run_unknown(j, o, w, n, a, out, e)
-                                : oto_engine_run(j->engine, o, w, n, a, out, e);
+    for (int i = 0; i < n; i++)
+        if (t[i]->known)
+            return t[i];
+    done = oto_engine_wait(j->engine, t, n);
+    if (done->rc == 0 && o->remember != NULL)
+        done->rc = o->remember(o->arg, done->o, &done->window, &done->result, &done->error);
+    return done;
+}
+
+static void take_back(void *ctx, oto_ticket *t)
+{
+    const job *j = ctx;
+
+    if (!t->known)
+        oto_engine_take_back(j->engine, t);
 }
 
 /* Of an engine that others use as well, it is what all of them used. */
@@ -472,6 +476,14 @@ static void stats_since(oto_engine *g, const oto_asr_stats *before, oto_asr_stat
     out->steps -= before->steps;
     out->lanes -= before->lanes;
     out->fallbacks -= before->fallbacks;
+}
+
+static bool detects(const oto_model *m)
+{
+    oto_model_info info;
+
+    oto_model_info_get(m, &info);
+    return info.detects;
 }
 
 static int open_finish(oto_recogniser *r, job *j, oto_err *e)
@@ -518,8 +530,11 @@ int oto_recogniser_run(oto_recogniser *r, const char *path, const oto_job_option
              .arena = r->job,
              .total_ms = -1};
     oto_batch_job batch = {.asr = o->asr,
-                           .run = run_asr,
-                           .run_ctx = &j,
+                           .detects = detects(r->o.asr),
+                           .put = put,
+                           .wait = wait_for,
+                           .take_back = take_back,
+                           .ctx = &j,
                            .on_segment = on_segment,
                            .on_done = on_done,
                            .arg = &j};
@@ -548,6 +563,7 @@ int oto_recogniser_run(oto_recogniser *r, const char *path, const oto_job_option
         last = finish(&j, rc != 0 ? NULL : e);
         rc = rc != 0 ? rc : last;
     }
+    oto_batch_stop(r->batch);
     if (rc == 0)
         rc = progress(&j, out->audio_ms, e);
     if (j.vad == NULL)

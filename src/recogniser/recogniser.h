@@ -10,8 +10,8 @@
 
 /* ---- the model's state, shared by the recognisers of a process (engine.c) ---- */
 
-/* Threads that the engines of several models use in turns, a run each, in the order in which they
- * asked: two runs at once would only get in each other's way. */
+/* Threads that the engines of several models use in turns, in the order in which they asked: two at
+ * once would only get in each other's way. */
 typedef struct oto_crew oto_crew;
 int oto_crew_new(int threads, oto_crew **out, oto_err *e) OTO_CHECK;
 void oto_crew_free(oto_crew *c); /* after the engines; NULL allowed */
@@ -25,15 +25,32 @@ typedef struct oto_engine oto_engine;
 int oto_engine_new(const oto_engine_options *o, oto_engine **out, oto_err *e) OTO_CHECK;
 void oto_engine_free(oto_engine *g);
 const oto_engine_options *oto_engine_options_get(const oto_engine *g);
-/* oto_asr_run for n windows of one recording; windows of other threads that ask at the same time
- * with the same options share its runs. Any thread; results live in `a`. o->stop is asked by any of
- * these threads. A run ends with CANCELLED when everyone in it is stopped; windows that are in none
- * yet are let go of at once. */
-int oto_engine_run(oto_engine *g, const oto_asr_options *o, const oto_asr_window *w, int n,
-                   oto_arena *a, oto_asr_result *out, oto_err *e) OTO_CHECK;
+/* A window on its way. The owner fills in the first part; from oto_engine_put on all of it is the
+ * engine's, with what it points to, until the owner has it back from one of the functions below. */
+typedef struct oto_ticket {
+    const void *owner;        /* of each owner about as many windows are under way at once */
+    const oto_asr_options *o; /* o->stop may be asked by any thread */
+    oto_asr_window window;
+    oto_arena *arena; /* for its results alone */
+    bool known;       /* the owner's: `result` is there already */
+
+    oto_asr_result result;
+    int rc; /* CANCELLED: stopped */
+    oto_err error;
+
+    bool done, unwanted; /* the engine's */
+    struct oto_ticket *next;
+} oto_ticket;
+/* Any thread. Nothing happens to the window unless someone waits. */
+void oto_engine_put(oto_engine *g, oto_ticket *t);
+/* Runs the model, or waits for who runs it, until one of these n ≥ 1 tickets of one owner is done,
+ * which is returned. A window that is stopped is done within a step of the model. */
+oto_ticket *oto_engine_wait(oto_engine *g, oto_ticket *const *t, int n);
+/* The window is not wanted any more: returns when the engine has let go of it. */
+void oto_engine_take_back(oto_engine *g, oto_ticket *t);
 typedef struct {
-    int64_t runs, mixed_runs, windows; /* mixed: of several recordings */
-    oto_asr_stats asr;                 /* as after the last run */
+    int64_t runs, mixed_runs, windows; /* steps of the model; mixed: of several recordings */
+    oto_asr_stats asr;                 /* as after the last step */
 } oto_engine_stats;
 void oto_engine_stats_get(oto_engine *g, oto_engine_stats *out);
 

@@ -161,11 +161,11 @@ static double mean_energy(const oto_slicer *s, int64_t from, int64_t to)
     return n > 0 ? sum / (double)n : 0;
 }
 
-static int emit(oto_slicer *s, oto_err *e)
+static void emit(oto_slicer *s)
 {
     s->w = NULL;
     s->emitted = true;
-    return oto_batch_close(s->batch, e);
+    oto_batch_close(s->batch);
 }
 
 /* Appends [from, to), which fits, to the window; a new piece unless it follows on the last. */
@@ -245,8 +245,9 @@ int oto_slicer_speech(oto_slicer *s, const oto_span *span, oto_err *e)
     if (s->w != NULL && (end - from > room(s) || s->w->n_pieces == OTO_MAX_PIECES)) {
         const int64_t whole = from;
 
-        if ((rc = fill(s, &from, end, e)) != 0 || (rc = emit(s, e)) != 0)
+        if ((rc = fill(s, &from, end, e)) != 0)
             return rc;
+        emit(s);
         if (from == whole)
             from = OTO_MAX(begin_of(s, start), oldest);
     }
@@ -254,8 +255,9 @@ int oto_slicer_speech(oto_slicer *s, const oto_span *span, oto_err *e)
         const int64_t limit = OTO_MIN(from + s->max_window, end - MIN_REST);
         const int64_t cut = quietest(s, from + s->max_window * 2 / 3, limit);
 
-        if ((rc = append(s, from, cut, cut, e)) != 0 || (rc = emit(s, e)) != 0)
+        if ((rc = append(s, from, cut, cut, e)) != 0)
             return rc;
+        emit(s);
         from = cut;
     }
     return append(s, from, padded(s, from, end, room(s)), end, e);
@@ -269,8 +271,9 @@ int oto_slicer_all(oto_slicer *s, oto_err *e)
         const int64_t cut = quietest(s, from + s->max_window * 2 / 3, from + s->max_window);
         int rc;
 
-        if ((rc = append(s, from, cut, cut, e)) != 0 || (rc = emit(s, e)) != 0)
+        if ((rc = append(s, from, cut, cut, e)) != 0)
             return rc;
+        emit(s);
     }
     return 0;
 }
@@ -310,5 +313,7 @@ int oto_slicer_finish(oto_slicer *s, oto_err *e)
         return rc;
     if (s->all && s->heard > s->taken && (rc = append(s, s->taken, s->heard, s->heard, e)) != 0)
         return rc;
-    return s->w != NULL ? emit(s, e) : 0;
+    if (s->w != NULL)
+        emit(s);
+    return 0;
 }

@@ -168,8 +168,8 @@ static void process_metrics(oto_str *s, const oto_board *b)
     PER_PROCESS("worker_planned_bytes", "gauge", "What a worker may take at most by its plan.",
                 planned_bytes);
     PER_PROCESS("worker_jobs_total", "counter", "Jobs done by the present process.", jobs);
-    PER_PROCESS("worker_batches_total", "counter", "Runs of the model.", runs);
-    PER_PROCESS("worker_mixed_batches_total", "counter", "Runs with windows of several jobs.",
+    PER_PROCESS("worker_batches_total", "counter", "Steps of the model.", runs);
+    PER_PROCESS("worker_mixed_batches_total", "counter", "Steps with windows of several jobs.",
                 mixed_runs);
     PER_PROCESS("worker_windows_total", "counter", "Windows recognised.", windows);
     PER_PROCESS("worker_trims_total", "counter", "Times at which memory was given back.", trims);

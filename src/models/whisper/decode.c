@@ -340,7 +340,8 @@ static bool is_speech(const struct window *w)
 
 /* ---- results ---- */
 
-static int find_words(struct state *s, int at, oto_segment *segments, int n, oto_err *e)
+static int find_words(struct state *s, int at, oto_arena *scratch, oto_segment *segments, int n,
+                      oto_err *e)
 {
     const struct window *w = &s->window[at];
     const int lane = oto_whisper_generator_lane(s->generator, at);
@@ -349,7 +350,7 @@ static int find_words(struct state *s, int at, oto_segment *segments, int n, oto
     int n_frames = OTO_MIN(w->n_frames / 2, OTO_WHISPER_FRAMES);
     int32_t *text = tokens + n_start + 1;
     float *weights, *log_prob;
-    oto_mark mark = oto_arena_mark(w->a);
+    oto_mark mark = oto_arena_mark(scratch);
 
     memcpy(tokens, w->prompt.tokens + w->prompt.sot, (size_t)n_start * sizeof *tokens);
     if (s->d->multilingual)
@@ -362,12 +363,12 @@ static int find_words(struct state *s, int at, oto_segment *segments, int n, oto
     text[n_text] = s->d->eot;
     if (n_text == 0 || n_frames == 0)
         return 0;
-    if ((rc = oto_whisper_align(s->net, lane, at, tokens, n_start + n_text + 2, n_frames, w->a,
+    if ((rc = oto_whisper_align(s->net, lane, at, tokens, n_start + n_text + 2, n_frames, scratch,
                                 &weights, &log_prob, e)) != 0)
         return rc;
     oto_whisper_words_find(s->aligner, s->tokens, segments[0].language, text, n_text, weights,
                            s->d->n_alignment_heads, n_frames, log_prob, n_start);
-    oto_arena_rollback(w->a, mark);
+    oto_arena_rollback(scratch, mark);
     return oto_whisper_words_place(s->aligner, s->d, s->tokens, segments, n, w->a, e);
 }
 
@@ -386,7 +387,7 @@ static int tidy(const struct window *w, oto_segment *segments, int n)
     return kept;
 }
 
-static int report(struct state *s, int at, oto_asr_result *out, oto_err *e)
+static int report(struct state *s, int at, oto_arena *scratch, oto_asr_result *out, oto_err *e)
 {
     struct window *w = &s->window[at];
     const struct attempt *t = &w->best;
@@ -427,7 +428,7 @@ static int report(struct state *s, int at, oto_asr_result *out, oto_err *e)
     }
     if (w->o.words || w->words) {
         clock_pair start = now();
-        if ((rc = find_words(s, at, out->segments, n, e)) != 0)
+        if ((rc = find_words(s, at, scratch, out->segments, n, e)) != 0)
             return rc;
         lap("times words", start, &s->stats.words_s, &s->stats.words_core_s);
     }
@@ -501,7 +502,7 @@ bool oto_whisper_asr_ended(const void *state, int at)
     return ((const struct state *)state)->window[at].stage == ENDED;
 }
 
-int oto_whisper_asr_end(void *state, int at, oto_asr_result *out, oto_err *e)
+int oto_whisper_asr_end(void *state, int at, oto_arena *scratch, oto_asr_result *out, oto_err *e)
 {
     struct state *s = state;
     struct window *w = &s->window[at];
@@ -509,7 +510,7 @@ int oto_whisper_asr_end(void *state, int at, oto_asr_result *out, oto_err *e)
     w->stage = FREE;
     if (w->rc != 0)
         return oto_fail(e, w->rc, "%s", w->error.text);
-    return report(s, at, out, e);
+    return report(s, at, scratch, out, e);
 }
 
 void oto_whisper_asr_drop(void *state, int at)

@@ -99,7 +99,7 @@ int oto_whisper_asr_begin(void *state, int at, const oto_asr_options *o, const o
                           oto_arena *a, oto_err *e);
 void oto_whisper_asr_step(void *state);
 bool oto_whisper_asr_ended(const void *state, int at);
-int oto_whisper_asr_end(void *state, int at, oto_asr_result *out, oto_err *e);
+int oto_whisper_asr_end(void *state, int at, oto_arena *scratch, oto_asr_result *out, oto_err *e);
 void oto_whisper_asr_drop(void *state, int at);
 void oto_whisper_asr_stats(const void *state, oto_asr_stats *out);
 

@@ -55,6 +55,7 @@ static int close_models(void **state)
 typedef struct {
     oto_engine *engine;
     bool words;
+    int beam; /* 0: greedy */
     char path[1024], text[1 << 15];
     size_t n;
     int rc, segments, stop_at;
@@ -90,7 +91,7 @@ static void *hear(void *arg)
     oto_job_result result = {.audio_ms = 0};
 
     oto_job_defaults(&job);
-    job.asr.beam = 1;
+    job.asr.beam = OTO_MAX(l->beam, 1);
     job.asr.words = l->words;
     job.asr.stop = l->stop_from > 0 ? (oto_stop){count, l} : l->stop;
     job.on_segment = on_segment;
@@ -130,6 +131,15 @@ static oto_engine *make_engine(void)
     return make_engine_of(NULL);
 }
 
+static void set_options(lane *l, int i)
+{
+    static const int beams[LANES] = {1, 5, 2};
+
+    l->beam = beams[i];
+    l->words = i == 2;
+}
+
+/* Whatever each of them wants. */
 static void test_together_as_alone(void **state)
 {
     static const char *const names[LANES] = {"en60.wav", "en20.wav", "en60.wav"};
@@ -144,6 +154,7 @@ static void test_together_as_alone(void **state)
     g = make_engine();
     for (int i = 0; i < LANES; i++) {
         make_lane(&alone[i], g, names[i]);
+        set_options(&alone[i], i);
         hear(&alone[i]);
         if (alone[i].rc != 0)
             fail_msg("%s", alone[i].e.text);
@@ -153,6 +164,7 @@ static void test_together_as_alone(void **state)
     assert_int_equal(stats.mixed_runs, 0);
     for (int i = 0; i < LANES; i++) {
         make_lane(&together[i], g, names[i]);
+        set_options(&together[i], i);
         assert_int_equal(pthread_create(&threads[i], NULL, hear, &together[i]), 0);
     }
     for (int i = 0; i < LANES; i++) {
@@ -192,8 +204,8 @@ static void test_one_stops(void **state)
 
 /* ---- runs that are stopped ---- */
 
-/* Wherever it is stopped, in the encoder, between tokens or before words are timed, the run is over
- * with the next question at most, and the engine is as before. */
+/* Wherever it is stopped, in the encoder, between tokens or before words are timed, it is over with
+ * the next questions, and the engine is as before. */
 static void test_a_run_is_stopped(void **state)
 {
     static lane calm, stopped;
@@ -220,7 +232,7 @@ static void test_a_run_is_stopped(void **state)
         stopped.stop_from = at[i];
         hear(&stopped);
         assert_int_equal(stopped.rc, OTO_E_CANCELLED);
-        assert_in_range(stopped.asked, at[i], at[i] + 1);
+        assert_in_range(stopped.asked, at[i], at[i] + 2);
         assert_string_equal(stopped.text, "");
     }
     stopped.stop_from = INT_MAX;
@@ -260,8 +272,8 @@ static void hold_up(pair *p, oto_stop first, oto_stop second)
         usleep(1000);
         n = 0;
         pthread_mutex_lock(&p->engine->lock);
-        for (const request *r = p->engine->waiting; r != NULL; r = r->next)
-            n++;
+        for (const oto_ticket *t = p->engine->first; t != NULL; t = t->next)
+            n += t == p->engine->first || t->owner != p->engine->first->owner;
         pthread_mutex_unlock(&p->engine->lock);
     } while (n < 2);
 }
@@ -292,22 +304,24 @@ static const char *text_of(oto_engine *g)
 
 static _Atomic int wanted_asked;
 
-/* From when the run has begun. */
+#define SOME_STEPS 5
+
+/* When it has been under way for a while. */
 static bool has_begun(void *arg)
 {
     const pair *p = arg;
 
-    return p->engine->n_places > 0;
+    return p->engine->stats.runs >= SOME_STEPS;
 }
 
-static bool is_wanted(void *arg)
+static bool is_asked(void *arg)
 {
     (void)arg;
     wanted_asked++;
     return false;
 }
 
-static void test_others_in_the_run_are_heard(void **state)
+static void test_others_are_heard(void **state)
 {
     static pair p;
     oto_engine_stats stats;
@@ -315,7 +329,7 @@ static void test_others_in_the_run_are_heard(void **state)
     (void)state;
     if (asr == NULL)
         skip();
-    hold_up(&p, (oto_stop){has_begun, &p}, (oto_stop){is_wanted, NULL});
+    hold_up(&p, (oto_stop){has_begun, &p}, (oto_stop){is_asked, NULL});
     wanted_asked = 0;
     end_turn(p.crew);
     join(&p);
@@ -323,13 +337,14 @@ static void test_others_in_the_run_are_heard(void **state)
     if (p.lanes[1].rc != 0)
         fail_msg("%s", p.lanes[1].e.text);
     oto_engine_stats_get(p.engine, &stats);
-    assert_int_equal(stats.mixed_runs, 1);
-    assert_true(wanted_asked > stats.asr.steps); /* only where the other one is stopped */
+    assert_int_equal(stats.mixed_runs, SOME_STEPS);
+    assert_true(stats.runs > SOME_STEPS);
+    assert_true(wanted_asked > stats.runs);
     assert_string_equal(p.lanes[1].text, text_of(p.engine));
     let_go(&p);
 }
 
-static void test_all_in_the_run_are_stopped(void **state)
+static void test_all_are_stopped(void **state)
 {
     static pair p;
     oto_engine_stats stats;
@@ -343,9 +358,9 @@ static void test_all_in_the_run_are_stopped(void **state)
     for (int i = 0; i < 2; i++)
         assert_int_equal(p.lanes[i].rc, OTO_E_CANCELLED);
     oto_engine_stats_get(p.engine, &stats);
-    assert_int_equal(stats.mixed_runs, 1);
+    assert_int_equal(stats.runs, SOME_STEPS);
+    assert_int_equal(stats.mixed_runs, SOME_STEPS);
     assert_int_equal(stats.windows, 0);
-    assert_int_equal(stats.asr.steps, 0);
     assert_true(text_of(p.engine)[0] == '[');
     let_go(&p);
 }
@@ -375,7 +390,7 @@ static void test_who_is_stopped_does_not_wait(void **state)
         assert_int_equal(p.lanes[i].rc, OTO_E_CANCELLED);
     assert_ptr_equal(p.crew->first, &p.turn);
     assert_null(p.turn.next);
-    assert_null(p.engine->waiting);
+    assert_null(p.engine->first);
     oto_engine_stats_get(p.engine, &stats);
     assert_int_equal(stats.runs, 0);
     end_turn(p.crew);
@@ -383,20 +398,32 @@ static void test_who_is_stopped_does_not_wait(void **state)
     let_go(&p);
 }
 
-static void test_other_options_go_apart(void **state)
+/* Of who has the fewest places; among equals who came first. */
+static void test_who_has_fewest_is_next(void **state)
 {
-    oto_asr_options a, b;
+    oto_ticket *places[4] = {NULL}, tickets[6];
+    oto_engine g = {.o = {.batch = 4}, .places = places};
+    const char *const owners = "AAABBC";
+    const char *const order = "ABCABA";
 
     (void)state;
-    oto_asr_defaults(&a);
-    oto_asr_defaults(&b);
-    assert_true(same_options(&a, &b));
-    a.prompt = "names";
-    assert_false(same_options(&a, &b));
-    b.prompt = "names";
-    assert_true(same_options(&a, &b));
-    snprintf(a.language, sizeof a.language, "fr");
-    assert_false(same_options(&a, &b));
+    g.end = &g.first;
+    for (int i = 0; i < 6; i++) {
+        tickets[i] = (oto_ticket){.owner = &owners[i < 3 ? 0 : i < 5 ? 3 : 5]};
+        *g.end = &tickets[i];
+        g.end = &tickets[i].next;
+    }
+    for (int i = 0; i < 6; i++) {
+        const int at = free_place(&g);
+        oto_ticket **next = next_in(&g), *t = *next;
+
+        assert_int_equal(*(const char *)t->owner, order[i]);
+        unlink_ticket(&g, next);
+        if (at >= 0)
+            places[at] = t;
+    }
+    assert_null(next_in(&g));
+    assert_ptr_equal(g.end, &g.first);
 }
 
 int main(void)
@@ -405,10 +432,10 @@ int main(void)
         cmocka_unit_test(test_together_as_alone),
         cmocka_unit_test(test_one_stops),
         cmocka_unit_test(test_a_run_is_stopped),
-        cmocka_unit_test(test_others_in_the_run_are_heard),
-        cmocka_unit_test(test_all_in_the_run_are_stopped),
+        cmocka_unit_test(test_others_are_heard),
+        cmocka_unit_test(test_all_are_stopped),
         cmocka_unit_test(test_who_is_stopped_does_not_wait),
-        cmocka_unit_test(test_other_options_go_apart),
+        cmocka_unit_test(test_who_has_fewest_is_next),
     };
 
     return cmocka_run_group_tests(tests, open_models, close_models);

@@ -30,13 +30,11 @@ int oto_batch_open(oto_batch *b, oto_window **out, oto_err *e)
     return 0;
 }
 
-int oto_batch_close(oto_batch *b, oto_err *e)
+void oto_batch_close(oto_batch *b)
 {
-    (void)e;
     assert_true(b->open);
     b->open = false;
     b->n++;
-    return 0;
 }
 
 /* ---- a recording whose samples tell where they stand ---- */

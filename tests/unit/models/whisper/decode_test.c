@@ -198,6 +198,79 @@ static void windows_do_not_touch_each_other(void **state)
     engine_close(&g);
 }
 
+static void same_result(const oto_asr_result *a, const oto_asr_result *b)
+{
+    assert_int_equal(a->n_raw, b->n_raw);
+    assert_memory_equal(a->raw_tokens, b->raw_tokens, (size_t)a->n_raw * sizeof *a->raw_tokens);
+    assert_int_equal(a->n_segments, b->n_segments);
+    assert_string_equal(a->language, b->language);
+    for (int i = 0; i < a->n_segments; i++) {
+        assert_string_equal(a->segments[i].text, b->segments[i].text);
+        assert_int_equal(a->segments[i].start_ms, b->segments[i].start_ms);
+        assert_int_equal(a->segments[i].n_words, b->segments[i].n_words);
+    }
+}
+
+/* Six windows, each with options of its own, through two places, one of them dropped on its way. */
+static void windows_come_and_go(void **state)
+{
+    (void)state;
+    enum { N = 6, LEN = 16000 * 9, DROPPED = 2 };
+    struct engine g;
+    oto_asr_options o[N];
+    oto_asr_window w[N];
+    oto_asr_result alone[N], got;
+    int in[2] = {-1, -1}, next = 0, steps = 0, n_done = 0, longest = 0, all_steps = 0;
+    oto_asr_stats stats;
+    float *pcm;
+
+    if (!engine_open(&g, "whisper-base", OTO_COMPUTE_I8, 2, 5))
+        skip();
+    if ((pcm = read_window("en.wav", 0, N * LEN, 0)) == NULL) {
+        engine_close(&g);
+        skip();
+    }
+    for (int i = 0; i < N; i++) {
+        oto_asr_defaults(&o[i]);
+        o[i].beam = 1 + i % 5;
+        o[i].words = i % 2 == 1;
+        o[i].prompt = i == 3 ? "Names, and more of them." : NULL;
+        strcpy(o[i].language, i < 3 ? "" : i == 4 ? "fr" : "en");
+        w[i] = (oto_asr_window){.pcm = pcm + i * LEN, .n = LEN};
+        assert_int_equal(oto_asr_run(g.asr, &o[i], &w[i], 1, job, &alone[i], NULL), 0);
+        oto_asr_stats_get(g.asr, &stats);
+        longest = OTO_MAX(longest, (int)stats.steps - all_steps);
+        all_steps = (int)stats.steps;
+    }
+    while (n_done < N) {
+        for (int at = 0; at < 2; at++)
+            if (in[at] < 0 && next < N) {
+                assert_int_equal(oto_asr_begin(g.asr, at, &o[next], &w[next], job, NULL), 0);
+                in[at] = next++;
+            }
+        oto_asr_step(g.asr);
+        steps++;
+        for (int at = 0; at < 2; at++) {
+            if (in[at] < 0)
+                continue;
+            if (in[at] == DROPPED) {
+                oto_asr_drop(g.asr, at);
+            } else if (oto_asr_ended(g.asr, at)) {
+                assert_int_equal(oto_asr_end(g.asr, at, job, &got, NULL), 0);
+                same_result(&got, &alone[in[at]]);
+            } else
+                continue;
+            in[at] = -1;
+            n_done++;
+        }
+    }
+    /* They were under way together. */
+    assert_true(steps >= longest && steps < all_steps * 3 / 4);
+    oto_arena_reset(job);
+    free(pcm);
+    engine_close(&g);
+}
+
 static void check_words(const oto_asr_result *r)
 {
     for (int s = 0; s < r->n_segments; s++) {
@@ -355,6 +428,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(tokens_are_the_references),
         cmocka_unit_test(windows_do_not_touch_each_other),
+        cmocka_unit_test(windows_come_and_go),
         cmocka_unit_test(words_prompt_and_limits),
         cmocka_unit_test(nothing_is_heard_in_noise),
     };
