@@ -12,6 +12,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #define MAX_PIECES 1000000
 
@@ -39,7 +40,8 @@ static const kind kinds[] = {
                  {"predictor_conf", "threshold", "pf.predictor.threshold", true},
                  {"predictor_conf", "smooth_factor2", "pf.predictor.smooth_factor2", true},
                  {"predictor_conf", "noise_threshold2", "pf.predictor.noise_threshold2", true},
-                 {"model_conf", "NO_BIAS", "pf.no_bias", false}}},
+                 {"model_conf", "NO_BIAS", "pf.no_bias", false},
+                 {"model_conf", "use_decoder_embedding", "pf.use_decoder_embedding", false}}},
     {.architecture = "sensevoice-small",
      .marks = {"ctc.ctc_lo.weight", "encoder.tp_norm.weight"},
      .vocabulary = "sv.vocab",
@@ -199,6 +201,8 @@ static int read_number(oto_weights *w, oto_slice text, const number_row *row, ot
     real = strtod(number, &end);
     if (row->real && *end == '\0')
         return oto_weights_put_f32(w, row->key, real, e);
+    if (!row->real && (strcasecmp(number, "true") == 0 || strcasecmp(number, "false") == 0))
+        return oto_weights_put_int(w, row->key, (number[0] | 32) == 't', e);
     whole = strtoll(number, &end, 10);
     if (row->real || *end != '\0')
         return oto_weights_fail(w, e, OTO_E_INPUT, "config.yaml beside it: %s of %s is \"%s\"",

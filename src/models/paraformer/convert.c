@@ -25,6 +25,7 @@ static int find_sizes(packer *p)
     int64_t heads = 4, taps = PF_TAPS;
     int rc;
 
+    m->dec.contextual = oto_pf_contextual_there(p->src);
     if ((rc = oto_count_rows(p->src, "encoder.encoders0.0.feed_forward.w_1.weight", 16, 1 << 14,
                              &m->ffn, p->e)) != 0 ||
         (rc = oto_pf_decoder_sizes(p->src, "decoder", &m->dec, p->e)) != 0 ||
@@ -114,17 +115,21 @@ static int pack_decoder(packer *p)
 static int pack_more(packer *p)
 {
     const oto_dtype type = p->m.sanm.type;
+    const pf_hot_kind kind = p->m.dec.contextual          ? PF_HOT_CONTEXTUAL
+                             : oto_pf_seaco_there(p->src) ? PF_HOT_SEACO
+                                                          : PF_HOT_NONE;
     int rc = 0;
 
     if (oto_pf_times_there(p->src) &&
         ((rc = oto_gguf_put_int(p->dst, "paraformer.times", 1, p->e)) != 0 ||
          (rc = oto_pf_times_pack(p->src, p->dst, type, p->a, p->e)) != 0))
         return rc;
-    if (oto_pf_hot_there(p->src) &&
-        ((rc = oto_gguf_put_int(p->dst, "paraformer.hot_words", 1, p->e)) != 0 ||
-         (rc = oto_pf_hot_pack(p->src, p->dst, p->m.n_vocab, type, p->a, p->e)) != 0))
+    if (kind != PF_HOT_NONE &&
+        ((rc = oto_gguf_put_int(p->dst, "paraformer.hot_words", kind, p->e)) != 0 ||
+         (rc = oto_pf_hot_pack(p->src, p->dst, kind, p->m.n_vocab, type, p->a, p->e)) != 0))
         return rc;
-    return rc;
+    return kind == PF_HOT_SEACO ? oto_pf_seaco_pack(p->src, p->dst, p->m.n_vocab, type, p->a, p->e)
+                                : 0;
 }
 
 static int put_keys(packer *p)
@@ -172,7 +177,7 @@ int oto_pf_pack(const oto_weights *src, oto_compute compute, oto_gguf_writer *ds
 
 static int get_keys(const oto_weights *w, paraformer *m, oto_err *e)
 {
-    int64_t heads, ffn, dec_ffn, enc, dec, vocab, there;
+    int64_t heads, ffn, dec_ffn, enc, dec, vocab, there, hot = PF_HOT_NONE;
     double tail;
     int rc;
 
@@ -187,14 +192,21 @@ static int get_keys(const oto_weights *w, paraformer *m, oto_err *e)
         !(tail >= 0 && tail <= 0.999))
         return oto_fail(e, OTO_E_INPUT, "%s: paraformer.heads or paraformer.tail is not lawful",
                         oto_weights_path(w));
+    if (oto_weights_int(w, "paraformer.hot_words", &hot) &&
+        (hot < PF_HOT_NONE || hot > PF_HOT_CONTEXTUAL))
+        return oto_fail(e, OTO_E_UNSUPPORTED, "%s: hot words of an unknown kind",
+                        oto_weights_path(w));
+    m->hot.kind = (pf_hot_kind)hot;
     m->heads = (int)heads;
     m->ffn = (int)ffn;
-    m->dec = (pf_decoder){.n = (int)dec, .ffn = (int)dec_ffn, .n_taps = PF_TAPS};
+    m->dec = (pf_decoder){.n = (int)dec,
+                          .ffn = (int)dec_ffn,
+                          .n_taps = PF_TAPS,
+                          .contextual = hot == PF_HOT_CONTEXTUAL};
     m->n_enc = (int)enc;
     m->n_vocab = (int)vocab;
     m->tail = (float)tail;
     m->has_times = oto_weights_int(w, "paraformer.times", &there) && there == 1;
-    m->has_hot = oto_weights_int(w, "paraformer.hot_words", &there) && there == 1;
     return 0;
 }
 
@@ -233,10 +245,12 @@ static int bind(const oto_weights *w, paraformer *m, oto_err *e)
                              e)) != 0 ||
         (rc = oto_pieces_bind(w, m->n_vocab, m->a, &m->pieces, e)) != 0 ||
         (m->has_times && (rc = oto_pf_times_bind(w, type, &m->times, e)) != 0) ||
-        (m->has_hot && (rc = oto_pf_hot_bind(w, m->n_vocab, m->pieces, type, m->sanm.eps, m->a,
-                                             &m->hot, e)) != 0))
+        (m->hot.kind != PF_HOT_NONE &&
+         (rc = oto_pf_hot_bind(w, m->n_vocab, m->pieces, type, m->a, &m->hot, e)) != 0))
         return rc;
-    return 0;
+    return m->hot.kind == PF_HOT_SEACO
+               ? oto_pf_seaco_bind(w, m->n_vocab, type, m->sanm.eps, m->a, &m->hot, e)
+               : 0;
 }
 
 void oto_pf_close(void *impl)
@@ -273,7 +287,7 @@ int oto_pf_open(const oto_weights *w, oto_compute compute, void **impl, oto_mode
     info->n_layers_enc = m->n_enc;
     info->n_layers_dec = m->dec.n;
     info->n_heads = m->heads;
-    info->hotwords = m->has_hot;
+    info->hotwords = m->hot.kind != PF_HOT_NONE;
     snprintf(info->languages, sizeof info->languages, "zh,en");
     *impl = m;
     return 0;

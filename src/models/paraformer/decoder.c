@@ -5,7 +5,8 @@
  *   x = x + t + Σ_j taps[j] t[i - left + j]        memory over the window's tokens
  *   x = x + attention of norm3(x) to the memory rows
  *
- * and in the end decoders3, a feed-forward layer that replaces x, and a norm. */
+ * and in the end decoders3, a feed-forward layer that replaces x, and a norm. The last layer of a
+ * contextual decoder has a name of its own, and attends to words, too (contextual.c). */
 #include "models/paraformer/paraformer.h"
 
 #include <math.h>
@@ -35,19 +36,32 @@ static int count_taps(const oto_weights *src, const char *name, int *out, oto_er
     return 0;
 }
 
+static void layer_name(char out[64], const pf_decoder *d, const char *prefix, int i)
+{
+    if (d->contextual && i == d->n - 1)
+        snprintf(out, 64, "%.40s.last_decoder", prefix);
+    else
+        snprintf(out, 64, "%.40s.decoders.%d", prefix, i);
+}
+
 int oto_pf_decoder_sizes(const oto_weights *src, const char *prefix, pf_decoder *d, oto_err *e)
 {
-    char n[NAME_SIZE];
+    char n[NAME_SIZE], first[64];
     int rc;
 
-    snprintf(n, sizeof n, "%s.decoders.0.feed_forward.w_1.weight", prefix);
+    snprintf(n, sizeof n, "%s.decoders.#.norm1.weight", prefix);
+    d->n = oto_count_layers(src, n) + d->contextual;
+    layer_name(first, d, prefix, 0);
+    snprintf(n, sizeof n, "%s.feed_forward.w_1.weight", first);
     if ((rc = oto_count_rows(src, n, 16, 1 << 14, &d->ffn, e)) != 0)
         return rc;
-    snprintf(n, sizeof n, "%s.decoders.0.self_attn.fsmn_block.weight", prefix);
+    snprintf(n, sizeof n, "%s.self_attn.fsmn_block.weight", first);
     if ((rc = count_taps(src, n, &d->n_taps, e)) != 0)
         return rc;
-    snprintf(n, sizeof n, "%s.decoders.#.norm1.weight", prefix);
-    d->n = oto_count_layers(src, n);
+    snprintf(n, sizeof n, "%s.decoders2.0.norm1.weight", prefix);
+    if (oto_weights_find(src, n) != NULL)
+        return oto_fail(e, OTO_E_UNSUPPORTED, "%s: layers of %s without attention (%s)",
+                        oto_weights_path(src), prefix, n);
     if (d->n > PF_MAX_DEC)
         return oto_fail(e, OTO_E_INPUT, "%s: %d layers of %s are too many", oto_weights_path(src),
                         d->n, prefix);
@@ -81,22 +95,32 @@ static int pack_feed_forward(const packer *p, const char *prefix)
     return oto_dense_pack(p->src, p->dst, n, p->type, PF_D, p->d->ffn, false, p->a, p->e);
 }
 
+int oto_pf_attention_pack(const oto_weights *src, oto_gguf_writer *dst, const char *prefix,
+                          oto_dtype type, oto_arena *a, oto_err *e)
+{
+    char n[NAME_SIZE];
+    int rc;
+
+    snprintf(n, sizeof n, "%s.norm3", prefix);
+    rc = oto_norm_pack(src, dst, n, PF_D, a, e);
+    for (size_t j = 0; j < OTO_COUNT(projections) && rc == 0; j++) {
+        snprintf(n, sizeof n, "%s.src_attn.%s", prefix, projections[j].name);
+        rc = oto_dense_pack(src, dst, n, type, projections[j].n, PF_D, true, a, e);
+    }
+    return rc;
+}
+
 static int pack_layer(const packer *p, const char *name, int i)
 {
     char prefix[64], n[NAME_SIZE];
     int rc;
 
-    snprintf(prefix, sizeof prefix, "%.40s.decoders.%d", name, i);
-    rc = pack_feed_forward(p, prefix);
-    for (int j = 2; j <= 3 && rc == 0; j++) {
-        snprintf(n, sizeof n, "%s.norm%d", prefix, j);
-        rc = oto_norm_pack(p->src, p->dst, n, PF_D, p->a, p->e);
-    }
-    for (size_t j = 0; j < OTO_COUNT(projections) && rc == 0; j++) {
-        snprintf(n, sizeof n, "%s.src_attn.%s", prefix, projections[j].name);
-        rc = oto_dense_pack(p->src, p->dst, n, p->type, projections[j].n, PF_D, true, p->a, p->e);
-    }
-    if (rc != 0)
+    layer_name(prefix, p->d, name, i);
+    if ((rc = pack_feed_forward(p, prefix)) != 0)
+        return rc;
+    snprintf(n, sizeof n, "%s.norm2", prefix);
+    if ((rc = oto_norm_pack(p->src, p->dst, n, PF_D, p->a, p->e)) != 0 ||
+        (rc = oto_pf_attention_pack(p->src, p->dst, prefix, p->type, p->a, p->e)) != 0)
         return rc;
     snprintf(n, sizeof n, "%s.self_attn.fsmn_block.weight", prefix);
     return oto_taps_pack(p->src, p->dst, n, p->d->n_taps, PF_D, p->a, p->e);
@@ -115,7 +139,9 @@ int oto_pf_decoder_pack(const oto_weights *src, oto_gguf_writer *dst, const char
     if (rc == 0)
         rc = pack_feed_forward(&p, n);
     snprintf(n, sizeof n, "%s.after_norm", prefix);
-    return rc == 0 ? oto_norm_pack(src, dst, n, PF_D, a, e) : rc;
+    if (rc == 0)
+        rc = oto_norm_pack(src, dst, n, PF_D, a, e);
+    return rc == 0 && d->contextual ? oto_pf_contextual_pack(src, dst, prefix, type, a, e) : rc;
 }
 
 /* ---- binding ---- */
@@ -146,27 +172,34 @@ static int bind_feed_forward(const binder *b, const char *prefix, pf_decoder_lay
     return oto_dense_bind(b->w, n, b->type, PF_D, b->d->ffn, false, &l->w2, b->e);
 }
 
+int oto_pf_attention_bind(const oto_weights *w, const char *prefix, oto_dtype type, float eps,
+                          pf_attention *out, oto_err *e)
+{
+    oto_dense *const dense[] = {&out->q, &out->kv, &out->out};
+    char n[NAME_SIZE];
+    int rc;
+
+    snprintf(n, sizeof n, "%s.norm3", prefix);
+    rc = oto_norm_bind(w, n, PF_D, eps, &out->norm, e);
+    for (size_t j = 0; j < OTO_COUNT(projections) && rc == 0; j++) {
+        snprintf(n, sizeof n, "%s.src_attn.%s", prefix, projections[j].name);
+        rc = oto_dense_bind(w, n, type, projections[j].n, PF_D, true, dense[j], e);
+    }
+    return rc;
+}
+
 static int bind_layer(const binder *b, const char *name, int i, pf_decoder_layer *l)
 {
-    oto_dense *const dense[] = {&l->q, &l->kv, &l->out};
     char prefix[64], n[NAME_SIZE];
     int rc;
 
-    snprintf(prefix, sizeof prefix, "%.40s.decoders.%d", name, i);
+    layer_name(prefix, b->d, name, i);
     if ((rc = bind_feed_forward(b, prefix, l)) != 0)
         return rc;
     snprintf(n, sizeof n, "%s.norm2", prefix);
-    if ((rc = oto_norm_bind(b->w, n, PF_D, b->eps, &l->norm2, b->e)) != 0)
+    if ((rc = oto_norm_bind(b->w, n, PF_D, b->eps, &l->norm2, b->e)) != 0 ||
+        (rc = oto_pf_attention_bind(b->w, prefix, b->type, b->eps, &l->attention, b->e)) != 0)
         return rc;
-    snprintf(n, sizeof n, "%s.norm3", prefix);
-    if ((rc = oto_norm_bind(b->w, n, PF_D, b->eps, &l->norm3, b->e)) != 0)
-        return rc;
-    for (size_t j = 0; j < OTO_COUNT(projections); j++) {
-        snprintf(n, sizeof n, "%s.src_attn.%s", prefix, projections[j].name);
-        rc = oto_dense_bind(b->w, n, b->type, projections[j].n, PF_D, true, dense[j], b->e);
-        if (rc != 0)
-            return rc;
-    }
     snprintf(n, sizeof n, "%s.self_attn.fsmn_block.weight", prefix);
     return oto_get_vector(b->w, n, (int64_t)b->d->n_taps * PF_D, &l->taps, b->e);
 }
@@ -184,7 +217,10 @@ int oto_pf_decoder_bind(const oto_weights *w, const char *prefix, oto_dtype type
     if (rc == 0)
         rc = bind_feed_forward(&b, n, &d->layers[d->n]);
     snprintf(n, sizeof n, "%s.after_norm", prefix);
-    return rc == 0 ? oto_norm_bind(w, n, PF_D, eps, &d->norm, e) : rc;
+    if (rc == 0)
+        rc = oto_norm_bind(w, n, PF_D, eps, &d->norm, e);
+    return rc == 0 && d->contextual ? oto_pf_contextual_bind(w, prefix, type, eps, &d->both, e)
+                                    : rc;
 }
 
 /* ---- running ---- */
@@ -213,17 +249,17 @@ static void remember(pf_network *s, const pf_decoder *d, const pf_decoder_layer 
 }
 
 /* q and, in `wide`, the memory's keys and values */
-static void project(pf_network *s, const pf_decoder_layer *l, const pf_memory *memory,
-                    const float *x, int n)
+static void project(pf_network *s, const pf_attention *l, const pf_memory *memory, const float *x,
+                    int n)
 {
-    oto_norm_run(s->pool, &l->norm3, x, n, s->t);
+    oto_norm_run(s->pool, &l->norm, x, n, s->t);
     oto_dense_run(s->pool, &l->q, s->t, n, OTO_ACT_NONE, NULL, s->q);
     oto_dense_run(s->pool, &l->kv, memory->rows, memory->n, OTO_ACT_NONE, NULL, s->wide);
 }
 
-/* x += attention of each window's tokens to its rows */
-static void attend(pf_network *s, const pf_decoder_layer *l, const pf_memory *memory,
-                   const int *end, int windows, float *x)
+void oto_pf_attention_run(pf_network *s, const pf_attention *l, const pf_memory *memory,
+                          const int *end, int windows, const float *x, const float *residual,
+                          float *y)
 {
     const int n = end[windows - 1];
     const bool shared = memory->end == NULL;
@@ -240,7 +276,7 @@ static void attend(pf_network *s, const pf_decoder_layer *l, const pf_memory *me
             oto_sanm_attend(&s->sanm, s->q + (size_t)token * PF_D, PF_D, tokens, kv, kv + PF_D,
                             2 * PF_D, rows, s->t + (size_t)token * PF_D);
     }
-    oto_dense_run(s->pool, &l->out, s->t, n, OTO_ACT_NONE, x, x);
+    oto_dense_run(s->pool, &l->out, s->t, n, OTO_ACT_NONE, residual, y);
 }
 
 bool oto_pf_decoder_run(pf_network *s, const pf_decoder *d, const pf_memory *memory, const int *end,
@@ -249,11 +285,16 @@ bool oto_pf_decoder_run(pf_network *s, const pf_decoder *d, const pf_memory *mem
     const int n = end[windows - 1];
 
     for (int i = 0; i < d->n; i++) {
+        const pf_decoder_layer *l = &d->layers[i];
+
         if (oto_stopped(&s->sanm.stop))
             return false;
-        feed_forward(s, &d->layers[i], x, n);
-        remember(s, d, &d->layers[i], end, windows, x);
-        attend(s, &d->layers[i], memory, end, windows, x);
+        feed_forward(s, l, x, n);
+        remember(s, d, l, end, windows, x);
+        if (d->contextual && i == d->n - 1)
+            oto_pf_contextual_run(s, d, memory, end, windows, x);
+        else
+            oto_pf_attention_run(s, &l->attention, memory, end, windows, x, x, x);
     }
     feed_forward(s, &d->layers[d->n], x, n);
     oto_norm_run(s->pool, &d->norm, s->t, n, s->t);
@@ -286,9 +327,9 @@ void oto_pf_decoder_scores(pf_network *s, const pf_decoder *d, int at, const pf_
         feed_forward(s, &d->layers[i], x, n);
         remember(s, d, &d->layers[i], &n, 1, x);
         if (i < at)
-            attend(s, &d->layers[i], memory, &n, 1, x);
+            oto_pf_attention_run(s, &d->layers[i].attention, memory, &n, 1, x, x, x);
     }
-    project(s, &d->layers[at], memory, x, n);
+    project(s, &d->layers[at].attention, memory, x, n);
     memset(score, 0, (size_t)memory->n * sizeof *score);
     for (int i = 0; i < n; i++)
         for (int h = 0; h < heads; h++)

@@ -22,7 +22,7 @@ static size_t widest(const paraformer *m)
 
     if (m->has_times)
         n = OTO_MAX(n, PF_UP * PF_D);
-    if (m->has_hot)
+    if (m->hot.kind != PF_HOT_NONE)
         n = OTO_MAX(n, OTO_MAX(m->hot.dec.ffn, 4 * PF_D));
     return (size_t)n;
 }
@@ -53,6 +53,7 @@ static int list_hot(pf_hot *h, size_t windows, piece *p)
         p[n++] = (piece){&h->lists[i].text, PF_HOT_BYTES, 1};
         p[n++] = (piece){&h->lists[i].rows, rows * PF_D, sizeof(float)};
     }
+    p[n++] = (piece){&h->none.rows, PF_D, sizeof(float)};
     p[n++] = (piece){&h->ids, rows * PF_HOT_TOKENS, sizeof(int32_t)};
     p[n++] = (piece){&h->lengths, rows, sizeof(int)};
     p[n++] = (piece){&h->order, OTO_MAX(rows, windows), sizeof(int)};
@@ -80,7 +81,7 @@ static int list_pieces(pf_network *s, const paraformer *m, int max_windows, piec
     p[n++] = (piece){&s->n_rows, 2 * windows, sizeof(int)};
     if (m->has_times)
         n += list_timer(&s->timer, windows, p + n);
-    if (m->has_hot)
+    if (m->hot.kind != PF_HOT_NONE)
         n += list_hot(&s->hot, windows, p + n);
     assert(n <= PIECES);
     return n;
@@ -227,15 +228,16 @@ bool oto_pf_decode(pf_network *s, int windows)
     const int n = s->n_tokens[windows - 1];
     const size_t bytes = (size_t)n * PF_D * sizeof(float);
     const pf_memory h = {.rows = s->sanm.x, .n = s->n_rows[windows - 1], .end = s->n_rows};
+    const bool second = m->hot.kind == PF_HOT_SEACO && s->hot.now != NULL;
 
     if (n == 0)
         return true;
-    if (s->hot.now != NULL)
+    if (second)
         memcpy(s->hot.e0, s->e, bytes);
     if (!oto_pf_decoder_run(s, &m->dec, &h, s->n_tokens, windows, s->e))
         return false;
-    if (s->hot.now != NULL)
+    if (second)
         memcpy(s->hot.hidden, s->t, bytes);
     oto_pf_pick(s, &m->out, 0, n, -1);
-    return s->hot.now == NULL || oto_pf_hot_run(s, windows);
+    return !second || oto_pf_seaco_run(s, windows);
 }

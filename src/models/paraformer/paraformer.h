@@ -7,7 +7,8 @@
  *
  * Everything in one pass: no token waits for the one before (https://arxiv.org/abs/2206.08317;
  * FunASR funasr/models/paraformer). Two parts more where the weights have them: finer times
- * (timestamps.c) and hot words (hotwords.c). */
+ * (timestamps.c) and hot words (hotwords.c), which a second decoder hears (seaco.c) or the last
+ * layer of this one (contextual.c). */
 #ifndef OTO_PARAFORMER_H
 #define OTO_PARAFORMER_H
 
@@ -25,26 +26,54 @@
 /* ---- decoders: the main one and that of hot words (decoder.c) ---- */
 
 typedef struct {
-    oto_norm norm1, norm2, norm3;
-    oto_dense w1, w2, q, kv, out; /* w2 has no bias; decoders3 has neither attention nor norm2, 3 */
-    oto_norm inner;               /* within the feed-forward layer */
-    const float *taps;            /* [n_taps][512] */
-} pf_decoder_layer;
+    oto_norm norm; /* of what asks */
+    oto_dense q, kv, out;
+} pf_attention;
+
+typedef struct {
+    oto_norm norm1, norm2;
+    oto_dense w1, w2;  /* w2 has no bias */
+    oto_norm inner;    /* within the feed-forward layer */
+    const float *taps; /* [n_taps][512] */
+    pf_attention attention;
+} pf_decoder_layer; /* of decoders3 only norm1, w1, inner, w2 */
+
+/* What the last layer of a contextual decoder has beside the others (contextual.c). */
+typedef struct {
+    pf_attention words;
+    oto_dense of_sound, of_words; /* [512][512], no bias */
+} pf_contextual;
 
 typedef struct {
     int n, ffn, n_taps;
+    bool contextual;
     pf_decoder_layer *layers; /* [n + 1], the last is decoders3 */
     oto_norm norm;
+    pf_contextual both; /* where it is contextual */
 } pf_decoder;
 
-/* PREFIX.decoders.#, PREFIX.decoders3.0 and PREFIX.after_norm. `sizes` fills n, ffn and n_taps from
- * a foreign file's tensors; the others take them. */
+/* PREFIX.decoders.#, PREFIX.decoders3.0 and PREFIX.after_norm; of a contextual decoder
+ * PREFIX.last_decoder behind the first. `sizes` fills n, ffn and n_taps from a foreign file's
+ * tensors; the others take them. */
 int oto_pf_decoder_sizes(const oto_weights *src, const char *prefix, pf_decoder *d,
                          oto_err *e) OTO_CHECK;
 int oto_pf_decoder_pack(const oto_weights *src, oto_gguf_writer *dst, const char *prefix,
                         const pf_decoder *d, oto_dtype type, oto_arena *a, oto_err *e) OTO_CHECK;
 int oto_pf_decoder_bind(const oto_weights *w, const char *prefix, oto_dtype type, float eps,
                         oto_arena *a, pf_decoder *d, oto_err *e) OTO_CHECK;
+
+/* Attention within: PREFIX.norm3 and PREFIX.src_attn. */
+int oto_pf_attention_pack(const oto_weights *src, oto_gguf_writer *dst, const char *prefix,
+                          oto_dtype type, oto_arena *a, oto_err *e) OTO_CHECK;
+int oto_pf_attention_bind(const oto_weights *w, const char *prefix, oto_dtype type, float eps,
+                          pf_attention *out, oto_err *e) OTO_CHECK;
+
+/* Is this foreign file's decoder contextual? PREFIX.bias_decoder and PREFIX.bias_output. */
+bool oto_pf_contextual_there(const oto_weights *src);
+int oto_pf_contextual_pack(const oto_weights *src, oto_gguf_writer *dst, const char *prefix,
+                           oto_dtype type, oto_arena *a, oto_err *e) OTO_CHECK;
+int oto_pf_contextual_bind(const oto_weights *w, const char *prefix, oto_dtype type, float eps,
+                           pf_contextual *out, oto_err *e) OTO_CHECK;
 
 /* ---- finer times (timestamps.c) ---- */
 
@@ -112,20 +141,25 @@ int oto_pf_lexicon_bind(const oto_weights *w, const oto_slice *pieces, int n, ot
 int oto_pf_phrases(const pf_lexicon *x, oto_slice text, int32_t *ids, int *lengths,
                    pf_left_out *left);
 
-/* ---- hot words: the network (hotwords.c) ---- */
+/* ---- hot words: their rows (hotwords.c), and SeACo's decoder (seaco.c) ---- */
 
 #define PF_HOT_KEPT  50 /* that a window attends to: the best */
 #define PF_HOT_ROWS  (PF_HOT_WORDS + 1)
 #define PF_HOT_LISTS 4 /* that stay embedded */
 #define PF_HOT_BYTES ((size_t)64 << 10)
 
+typedef enum { PF_HOT_NONE, PF_HOT_SEACO, PF_HOT_CONTEXTUAL } pf_hot_kind;
+
 typedef struct {
+    pf_hot_kind kind;
     oto_mat embed; /* [n_vocab][512] */
+    int n_lstm;
     oto_lstm lstm[2];
+    pf_lexicon lexicon;
+    /* SeACo's */
     pf_decoder dec;
     oto_dense out; /* [n_vocab][512] */
     int no_bias;   /* the id that says: no hot word here */
-    pf_lexicon lexicon;
 } pf_hotwords;
 
 /* A list, embedded. */
@@ -141,19 +175,26 @@ typedef struct {
     pf_hot_list lists[PF_HOT_LISTS];
     int64_t clock;
     const pf_hot_list *now; /* of the present run, or NULL */
+    pf_hot_list none;       /* that of <s> alone, which a contextual decoder hears without one */
     int32_t *ids;           /* [PF_HOT_ROWS][PF_HOT_TOKENS] */
     int *lengths, *order;   /* [PF_HOT_ROWS] */
     float *score;           /* [PF_HOT_ROWS] */
     float *kept;            /* [PF_HOT_KEPT + 1][512] */
-    float *e0;              /* [PF_ROWS][512]: E, before the main decoder */
-    float *hidden;          /* [PF_ROWS][512]: what the main decoder makes of it */
+    float *e0;              /* [PF_ROWS][512]: E, before the main decoder; contextual: scratch */
+    float *hidden;          /* [PF_ROWS][512]: what the main decoder makes of it; likewise */
 } pf_hot;
 
-bool oto_pf_hot_there(const oto_weights *src);
-int oto_pf_hot_pack(const oto_weights *src, oto_gguf_writer *dst, int n_vocab, oto_dtype type,
-                    oto_arena *a, oto_err *e) OTO_CHECK;
+/* The embedding, encoder and dictionary of hot words; bind takes h->kind. */
+int oto_pf_hot_pack(const oto_weights *src, oto_gguf_writer *dst, pf_hot_kind kind, int n_vocab,
+                    oto_dtype type, oto_arena *a, oto_err *e) OTO_CHECK;
 int oto_pf_hot_bind(const oto_weights *w, int n_vocab, const oto_slice *pieces, oto_dtype type,
-                    float eps, oto_arena *a, pf_hotwords *h, oto_err *e) OTO_CHECK;
+                    oto_arena *a, pf_hotwords *h, oto_err *e) OTO_CHECK;
+
+bool oto_pf_seaco_there(const oto_weights *src);
+int oto_pf_seaco_pack(const oto_weights *src, oto_gguf_writer *dst, int n_vocab, oto_dtype type,
+                      oto_arena *a, oto_err *e) OTO_CHECK;
+int oto_pf_seaco_bind(const oto_weights *w, int n_vocab, oto_dtype type, float eps, oto_arena *a,
+                      pf_hotwords *h, oto_err *e) OTO_CHECK;
 
 /* ---- the model (convert.c) ---- */
 
@@ -171,7 +212,7 @@ typedef struct {
     pf_decoder dec;
     oto_dense out;
     oto_slice *pieces; /* [n_vocab] */
-    bool has_times, has_hot;
+    bool has_times;
     pf_times times;
     pf_hotwords hot;
 } paraformer;
@@ -221,6 +262,14 @@ typedef struct {
     int n;
     const int *end; /* [windows] or NULL */
 } pf_memory;
+/* y = residual + attention of each window's tokens x to its rows; residual may be NULL or y. */
+void oto_pf_attention_run(pf_network *s, const pf_attention *l, const pf_memory *memory,
+                          const int *end, int windows, const float *x, const float *residual,
+                          float *y);
+/* x += what the tokens of a contextual decoder's last layer hear of the memory and of s->hot.now.
+ */
+void oto_pf_contextual_run(pf_network *s, const pf_decoder *d, const pf_memory *memory,
+                           const int *end, int windows, float *x);
 /* Rows x of windows that end at `end` through the decoder, in place; the result is in s->t. False:
  * stopped. */
 bool oto_pf_decoder_run(pf_network *s, const pf_decoder *d, const pf_memory *memory, const int *end,
@@ -230,10 +279,11 @@ bool oto_pf_decoder_run(pf_network *s, const pf_decoder *d, const pf_memory *mem
 void oto_pf_decoder_scores(pf_network *s, const pf_decoder *d, int at, const pf_memory *memory,
                            int n, float *x, float *score);
 
-/* Before a run: its list, from those embedded or anew; s->hot.now. NULL or no known word: none. */
+/* Before a run: its list, from those embedded or anew; s->hot.now. NULL or no known word: none, or
+ * the row of <s> alone for a contextual decoder. */
 void oto_pf_hot_set(pf_network *s, const char *hotwords);
-/* After the main decoder, with a list: tokens in which a hot word is heard become its own. False:
- * stopped. */
-bool oto_pf_hot_run(pf_network *s, int windows);
+/* SeACo, after the main decoder, with a list: tokens in which a hot word is heard become its own.
+ * False: stopped. */
+bool oto_pf_seaco_run(pf_network *s, int windows);
 
 #endif
