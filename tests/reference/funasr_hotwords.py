@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Asks FunASR's SeACo-Paraformer for numbers: finer times, hot words, segmentation.
+"""Asks FunASR's SeACo-Paraformer for numbers: finer times, hot words, segmentation; its Contextual
+Paraformer for hot words.
 
     funasr_hotwords.py tests/golden/paraformer_hotwords.txt
 
@@ -18,8 +19,10 @@ import torch
 import funasr.models.sanm.encoder
 import funasr.models.paraformer.decoder
 import funasr.models.bicif_paraformer.cif_predictor
+import funasr.models.contextual_paraformer.decoder
 from funasr.frontends.wav_frontend import WavFrontend
 from funasr.models.bicif_paraformer.cif_predictor import CifPredictorV3, cif_wo_hidden
+from funasr.models.contextual_paraformer.model import ContextualParaformer
 from funasr.models.seaco_paraformer.model import SeacoParaformer
 from funasr.utils.timestamp_tools import ts_prediction_lfr6_standard
 
@@ -79,6 +82,17 @@ def seaco():
         input_size=560, vocab_size=VOCAB, NO_BIAS=NO_BIAS)
 
 
+def contextual():
+    return ContextualParaformer(
+        encoder="SANMEncoder",
+        encoder_conf=dict(output_size=512, num_blocks=3, input_layer="pe", **SANM),
+        decoder="ContextualParaformerDecoder",
+        decoder_conf=dict(num_blocks=3, att_layer_num=3, **SANM),
+        predictor="CifPredictorV2",
+        predictor_conf=dict(idim=512, l_order=1, r_order=1, tail_threshold=0.45),
+        inner_dim=512, ctc_weight=0.0, input_size=560, vocab_size=VOCAB)
+
+
 class Golden:
     def __init__(self):
         self.lines = []
@@ -116,15 +130,17 @@ def word(i):
     return i + (i % 10 == 0)
 
 
+FEW = [[3, 4, 5], [33], [44, 45], [10, 52], [1]]
+MANY_WORDS = [[word(3 + i % 110), word(4 + i * 7 % 100)] + [word(5 + i)] * (i % 3)
+              for i in range(MANY)] + [[1]]
+
+
 def hot_words(g, peer):
-    few = [[3, 4, 5], [33], [44, 45], [10, 52], [1]]
-    many = [[word(3 + i % 110), word(4 + i * 7 % 100)] + [word(5 + i)] * (i % 3)
-            for i in range(MANY)] + [[1]]
     plain, _ = peer.run(None)
     g.put("tokens", [plain.shape[1]], "%d")
     g.put("plain_ids", plain.argmax(-1), "%d")
     g.put("plain_log_prob", plain.max(-1)[0])
-    for name, words in (("few", few), ("many", many)):
+    for name, words in (("few", FEW), ("many", MANY_WORDS)):
         lengths = torch.tensor([len(w) for w in words])
         pad = torch.nn.utils.rnn.pad_sequence([torch.tensor(w) for w in words], batch_first=True)
         rows = peer.m._hotword_representation(pad, lengths)
@@ -142,6 +158,32 @@ def hot_words(g, peer):
         top = kept["logits"].topk(2, -1)[0]
         print(name, "smallest margin", (top[..., 0] - top[..., 1]).min().item(), own.tolist(),
               p.argmax(-1).tolist())
+
+
+def last_layer(g, m):
+    """Contextual: without a list, with one word, some, many."""
+    h, n = m.encode(*features(16000 * SECONDS))
+    e, count, _, peak = m.calc_predictor(h, n)[:4]
+    count = count.round().long()
+    g.put("clas_fire", (peak[0] >= 1).nonzero()[: count[0]], "%d")
+    for name, words in (("none", None), ("one", [FEW[0], [1]]), ("few", FEW), ("many", MANY_WORDS)):
+        kept, d = {}, m.decoder
+        hooks = [
+            d.last_decoder.register_forward_hook(lambda _, x, y: kept.update(before=y[2], sound=y[3])),
+            d.bias_decoder.register_forward_hook(lambda _, x, y: kept.update(rows=x[2], words=y[0])),
+            d.bias_output.register_forward_hook(lambda _, x, y: kept.update(both=y)),
+        ]
+        p, _ = m.cal_decoder_with_predictor(h, n, e, count, hw_list=words)
+        for hook in hooks:
+            hook.remove()
+        g.put(f"clas_{name}_rows", kept["rows"][0, :, :4])
+        g.put(f"clas_{name}_sound", kept["sound"][0, :, :4])
+        g.put(f"clas_{name}_words", kept["words"][0, :, :4])
+        g.put(f"clas_{name}_both", (kept["before"] + kept["both"].transpose(1, 2))[0, :, :4])
+        g.put(f"clas_{name}_ids", p.argmax(-1), "%d")
+        g.put(f"clas_{name}_log_prob", p.max(-1)[0])
+        top = p.topk(2, -1)[0]
+        print(name, "smallest margin", (top[..., 0] - top[..., 1]).min().item(), p.argmax(-1).tolist())
 
 
 def segmentation(g, peer):
@@ -185,6 +227,7 @@ def main():
         hot_words(g, peer)
         times(g, peer)
         segmentation(g, peer)
+        last_layer(g, fill(contextual()))
     with open(sys.argv[1], "w") as f:
         f.write("\n".join(g.lines) + "\n")
 

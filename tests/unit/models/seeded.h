@@ -16,14 +16,15 @@ typedef struct {
     oto_gguf_writer *w;
     void **held; /* data borrowed by the writer */
     int n_held;
-    bool failed, bare;
+    bool failed, bare, contextual;
 } seeded;
 
 typedef struct {
     int n_enc, n_dec, n_tp, n_vocab; /* n_tp: SenseVoice's second stack; n_dec: Paraformer's */
     bool times;                      /* Paraformer's predictor of times, */
     bool bare;                       /* its values by names without "predictor." */
-    int n_hot, no_bias;              /* and its decoder for hot words */
+    int n_hot, no_bias;              /* and its decoder for hot words; */
+    bool contextual;                 /* or hot words in the main decoder's last layer */
 } seeded_size;
 
 static void *seeded_hold(seeded *s, size_t n)
@@ -148,13 +149,23 @@ static void seeded_cmvn(seeded *s)
     seeded_put(s, "cmvn.scale", 1, &n, scale);
 }
 
+static void seeded_attention(seeded *s, const char *prefix)
+{
+    seeded_norm(s, prefix, "norm3", 512);
+    seeded_dense(s, prefix, "src_attn.linear_q", 512, 512);
+    seeded_dense(s, prefix, "src_attn.linear_k_v", 1024, 512);
+    seeded_dense(s, prefix, "src_attn.linear_out", 512, 512);
+}
+
 static void seeded_decoder(seeded *s, const char *name, int n, int64_t ffn, int64_t taps)
 {
     char prefix[64];
 
     for (int i = 0; i <= n; i++) {
-        if (i < n)
+        if (i < n - s->contextual)
             snprintf(prefix, sizeof prefix, "%.20s.decoders.%d.", name, i);
+        else if (i < n)
+            snprintf(prefix, sizeof prefix, "%.20s.last_decoder.", name);
         else
             snprintf(prefix, sizeof prefix, "%.20s.decoders3.0.", name);
         seeded_norm(s, prefix, "norm1", 512);
@@ -164,11 +175,8 @@ static void seeded_decoder(seeded *s, const char *name, int n, int64_t ffn, int6
         if (i == n)
             continue;
         seeded_norm(s, prefix, "norm2", 512);
-        seeded_norm(s, prefix, "norm3", 512);
         seeded_taps(s, prefix, 512, taps);
-        seeded_dense(s, prefix, "src_attn.linear_q", 512, 512);
-        seeded_dense(s, prefix, "src_attn.linear_k_v", 1024, 512);
-        seeded_dense(s, prefix, "src_attn.linear_out", 512, 512);
+        seeded_attention(s, prefix);
     }
     snprintf(prefix, sizeof prefix, "%.20s.", name);
     seeded_norm(s, prefix, "after_norm", 512);
@@ -225,6 +233,17 @@ static void seeded_hot(seeded *s, seeded_size size)
     seeded_dense(s, "", "hotword_output_layer", size.n_vocab, 512);
     if (oto_gguf_put_int(s->w, "pf.no_bias", size.no_bias, &e) != 0)
         s->failed = true;
+}
+
+static void seeded_contextual(seeded *s, seeded_size size)
+{
+    static const int64_t dim[3] = {512, 1024, 1};
+    const char *name = "decoder.bias_output.weight";
+
+    seeded_attention(s, "decoder.bias_decoder.");
+    seeded_put(s, name, 3, dim, seeded_values(s, name, 512 * 1024, 1024, true));
+    seeded_lstm(s, "", "bias_encoder", "_l0");
+    seeded_matrix(s, "", "bias_embed", size.n_vocab, 512);
 }
 
 /* Pieces: "<blank>" "<s>" "</s>", then Chinese characters, now and then an English piece. */
@@ -286,7 +305,9 @@ static inline bool seeded_paraformer(const char *path, seeded_size size)
                seeded_values(&s, "predictor.cif_conv1d.weight", 512 * 512 * 3, 512 * 3, true));
     seeded_vector(&s, "predictor.", "cif_conv1d.bias", 512);
     seeded_dense(&s, "predictor.", "cif_output", 1, 512);
+    s.contextual = size.contextual;
     seeded_decoder(&s, "decoder", size.n_dec, 2048, 11);
+    s.contextual = false;
     seeded_dense(&s, "decoder.", "output_layer", size.n_vocab, 512);
     s.bare = size.bare;
     if (size.times)
@@ -294,6 +315,8 @@ static inline bool seeded_paraformer(const char *path, seeded_size size)
     s.bare = false;
     if (size.n_hot > 0)
         seeded_hot(&s, size);
+    if (size.contextual)
+        seeded_contextual(&s, size);
     return seeded_end(&s, path);
 }
 

@@ -50,6 +50,7 @@ static inline void near_all(const char *name, const float *got, size_t stride, i
 }
 
 #define SAMPLES 48000
+#define MANY    70
 
 typedef struct {
     oto_model *model;
@@ -106,5 +107,65 @@ static inline void run(fixture *f, const size_t *lengths, int n, const char *hot
 }
 
 static const size_t whole[] = {SAMPLES};
+
+/* ---- lists ---- */
+
+/* Of the seeded vocabulary. */
+static inline int put_piece(char *to, int id)
+{
+    const int n = (int)oto_utf8_put(to, 0x4e00 + (uint32_t)id);
+
+    to[n] = '\0';
+    return n;
+}
+
+static inline int word(int i)
+{
+    return i + (i % 10 == 0);
+}
+
+static inline const char *few(void)
+{
+    static char text[128];
+    char *to = text;
+
+    for (int i = 3; i <= 5; i++)
+        to += put_piece(to, i);
+    *to++ = ',';
+    to += put_piece(to, 33);
+    to += sprintf(to, ", ");
+    to += put_piece(to, 44);
+    to += put_piece(to, 45);
+    to += sprintf(to, "\nWord");
+    put_piece(to, 52);
+    return text;
+}
+
+static inline const char *many(void)
+{
+    static char text[4096];
+    char *to = text;
+
+    for (int i = 0; i < MANY; i++) {
+        to += put_piece(to, word(3 + i % 110));
+        to += put_piece(to, word(4 + i * 7 % 100));
+        for (int k = 0; k < i % 3; k++)
+            to += put_piece(to, word(5 + i));
+        *to++ = ',';
+    }
+    *to = '\0';
+    return text;
+}
+
+static inline void same_ids(const char *name, const fixture *f)
+{
+    float expected[64];
+    const int n = golden(name, expected, 64);
+
+    assert_int_equal(f->net.n_tokens[0], n);
+    for (int i = 0; i < n; i++)
+        if (f->net.ids[i] != (int)expected[i])
+            fail_msg("%s[%d]: %d, expected %d", name, i, (int)f->net.ids[i], (int)expected[i]);
+}
 
 #endif

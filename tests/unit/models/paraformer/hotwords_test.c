@@ -6,8 +6,6 @@
 
 #include <limits.h>
 
-#define MANY 70
-
 /* The model in each precision, made when first asked for. */
 static fixture made[OTO_COMPUTE_I8 + 1];
 
@@ -25,64 +23,6 @@ static int release(void **state)
         if (made[c].model != NULL)
             tear_down(&made[c]);
     return 0;
-}
-
-/* Of the seeded vocabulary. */
-static int put_piece(char *to, int id)
-{
-    const int n = (int)oto_utf8_put(to, 0x4e00 + (uint32_t)id);
-
-    to[n] = '\0';
-    return n;
-}
-
-static int word(int i)
-{
-    return i + (i % 10 == 0);
-}
-
-static const char *few(void)
-{
-    static char text[128];
-    char *to = text;
-
-    for (int i = 3; i <= 5; i++)
-        to += put_piece(to, i);
-    *to++ = ',';
-    to += put_piece(to, 33);
-    to += sprintf(to, ", ");
-    to += put_piece(to, 44);
-    to += put_piece(to, 45);
-    to += sprintf(to, "\nWord");
-    put_piece(to, 52);
-    return text;
-}
-
-static const char *many(void)
-{
-    static char text[4096];
-    char *to = text;
-
-    for (int i = 0; i < MANY; i++) {
-        to += put_piece(to, word(3 + i % 110));
-        to += put_piece(to, word(4 + i * 7 % 100));
-        for (int k = 0; k < i % 3; k++)
-            to += put_piece(to, word(5 + i));
-        *to++ = ',';
-    }
-    *to = '\0';
-    return text;
-}
-
-static void same_ids(const char *name, const fixture *f)
-{
-    float expected[64];
-    const int n = golden(name, expected, 64);
-
-    assert_int_equal(f->net.n_tokens[0], n);
-    for (int i = 0; i < n; i++)
-        if (f->net.ids[i] != (int)expected[i])
-            fail_msg("%s[%d]: %d, expected %d", name, i, (int)f->net.ids[i], (int)expected[i]);
 }
 
 static void test_no_list(void **state)
