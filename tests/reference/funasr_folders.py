@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Folders as FunASR publishes them: its own classes with seeded weights, saved by torch.save.
 
-Usage: tests/reference/funasr_folders.py DIR     writes DIR/paraformer, DIR/sensevoice; 77: no funasr here
+Usage: tests/reference/funasr_folders.py DIR     writes DIR/paraformer, DIR/contextual, DIR/sensevoice; 77: no funasr here
 
-With onnx and onnxruntime also FAMILY-onnx and FAMILY-quant, of the graph that FunASR exports, and
+With onnx and onnxruntime also, but for contextual, FAMILY-onnx and FAMILY-quant, of the graph that FunASR exports, and
 FAMILY-dequantised, a checkpoint of the matrices that the latter stands for.
 
 Weights, vocabulary and statistics are those of tests/unit/models/seeded.h, so that a folder must pack to the
@@ -18,9 +18,11 @@ sys.modules.setdefault("librosa", types.ModuleType("librosa"))  # imported by fu
 try:
     import numpy as np
     import torch
+    import funasr.models.contextual_paraformer.decoder
     import funasr.models.paraformer.cif_predictor
     import funasr.models.paraformer.decoder
     import funasr.models.sanm.encoder
+    from funasr.models.contextual_paraformer.model import ContextualParaformer
     from funasr.models.paraformer.model import Paraformer
     from funasr.models.sense_voice.model import SenseVoiceSmall
 except ImportError as e:
@@ -68,8 +70,12 @@ def write(folder, state, config):
     (folder / "config.yaml").write_text(config)
 
 
+def seeded(model):
+    return {k: v.copy_(values(k, tuple(v.shape))).clone() for k, v in model.state_dict().items()}
+
+
 def write_all(folder, family, model, config):
-    state = {k: v.copy_(values(k, tuple(v.shape))).clone() for k, v in model.state_dict().items()}
+    state = seeded(model)
     write(folder, state, config)
     try:
         import funasr_onnx
@@ -103,6 +109,19 @@ def main(out):
         ),
         config + "predictor_conf:\n    tail_threshold: 0.45\n",
     )
+    model = ContextualParaformer(
+        encoder="SANMEncoder",
+        encoder_conf=dict(input_layer="pe", output_size=512, num_blocks=1, **BLOCK),
+        decoder="ContextualParaformerDecoder",
+        decoder_conf=dict(num_blocks=2, att_layer_num=2, **BLOCK),
+        predictor="CifPredictorV2",
+        predictor_conf=dict(idim=512, l_order=1, r_order=1, tail_threshold=0.45),
+        inner_dim=512,
+        ctc_weight=0.0,
+        input_size=560,
+        vocab_size=VOCABULARY,
+    )
+    write(out / "contextual", seeded(model), config + "predictor_conf:\n    tail_threshold: 0.45\n")
     write_all(
         out / "sensevoice",
         "sense_voice",

@@ -194,6 +194,29 @@ static void test_paraformer(void **state)
     remove_graph("model.onnx");
 }
 
+static const seeded_size contextual = {.n_enc = 1, .n_dec = 2, .n_vocab = 50, .contextual = true};
+
+static void test_contextual(void **state)
+{
+    char gguf[200], folder[200];
+    oto_model_info info;
+    oto_model *m;
+
+    (void)state;
+    put_path(gguf, "gguf");
+    put_path(folder, "model");
+    assert_true(seeded_paraformer(gguf, contextual));
+    write_folder(gguf, "pf.vocab", NULL);
+    check_same(gguf, folder, OTO_COMPUTE_I8);
+    check_same(gguf, folder, OTO_COMPUTE_F32);
+    ASSERT_OK(oto_model_open(folder, OTO_COMPUTE_I8, &m, e_));
+    oto_model_info_get(m, &info);
+    assert_string_equal(info.family, "paraformer");
+    assert_int_equal(info.n_layers_dec, 2);
+    assert_true(info.hotwords);
+    oto_model_close(m);
+}
+
 static void test_sensevoice(void **state)
 {
     char gguf[200], folder[200];
@@ -249,6 +272,9 @@ static void test_what_funasr_saves(void **state)
     assert_true(seeded_paraformer(gguf, (seeded_size){.n_enc = 2, .n_dec = 1, .n_vocab = 50}));
     check_same(gguf, folder, OTO_COMPUTE_I8);
     check_exported(gguf, "paraformer");
+    put_path(folder, "funasr/contextual");
+    assert_true(seeded_paraformer(gguf, contextual));
+    check_same(gguf, folder, OTO_COMPUTE_I8);
     put_path(folder, "funasr/sensevoice");
     assert_true(seeded_sensevoice(gguf, (seeded_size){.n_enc = 2, .n_tp = 1, .n_vocab = 50}));
     check_same(gguf, folder, OTO_COMPUTE_I8);
@@ -298,34 +324,119 @@ static void exchange(checkpoint *c)
     memcpy(b->name, name, sizeof name);
 }
 
+static void turn_merging(checkpoint *c)
+{
+    checkpoint_turn(tensor_of(c, "decoder.bias_output.weight"), 3, (int64_t[]){1024, 512, 1});
+}
+
+static void shorten_embedding(checkpoint *c)
+{
+    checkpoint_tensor *t = tensor_of(c, "bias_embed.weight");
+
+    t->dim[0]--;
+    t->n -= 512;
+}
+
+static void add_layer(checkpoint *c)
+{
+    checkpoint_tensor *t = tensor_of(c, "bias_encoder.weight_ih_l0");
+
+    snprintf(t->name, sizeof t->name, "bias_encoder.weight_ih_l1");
+}
+
+static void drop_attention(checkpoint *c)
+{
+    checkpoint_tensor *t = tensor_of(c, "decoder.decoders.0.norm3.bias");
+
+    snprintf(t->name, sizeof t->name, "decoder.decoders2.0.norm1.weight");
+}
+
+static const char *forgotten;
+
+static void forget(checkpoint *c)
+{
+    snprintf(tensor_of(c, forgotten)->name, 128, "other");
+}
+
+typedef struct {
+    void (*spoil)(checkpoint *);
+    const char *words;
+} refusal;
+
+/* The seeded model `gguf` as a folder, spoilt: refused with these words. */
+static void check_refusal(const char *gguf, const refusal *r, int code)
+{
+    char folder[200], packed[200];
+    oto_err e = {0};
+
+    put_path(folder, "model");
+    put_path(packed, "packed");
+    write_folder(gguf, "pf.vocab", r->spoil);
+    assert_int_equal(oto_model_convert(folder, packed, OTO_COMPUTE_I8, &e), code);
+    if (strstr(e.text, r->words) == NULL)
+        fail_msg("\"%s\" does not say \"%s\"", e.text, r->words);
+    assert_int_not_equal(access(packed, F_OK), 0);
+}
+
 static void test_refusals(void **state)
 {
-    static const struct {
-        void (*spoil)(checkpoint *);
-        const char *words;
-    } cases[] = {
+    static const refusal cases[] = {
         {swap_dims,
          "encoder.encoders.0.feed_forward.w_1.weight is 512 x 2048, expected 2048 x 512"},
         {forget_one, "tensor predictor.cif_conv1d.bias is missing"},
         {shorten_one, "decoder.output_layer.bias is 1 x 49, expected 1 x 50"},
         {exchange, "encoder.encoders.0.norm1.weight is 1 x 2048, expected 1 x 512"},
     };
-    char gguf[200], folder[200], packed[200];
+    char gguf[200];
 
     (void)state;
     put_path(gguf, "gguf");
-    put_path(folder, "model");
-    put_path(packed, "packed");
     assert_true(seeded_paraformer(gguf, (seeded_size){.n_enc = 2, .n_dec = 1, .n_vocab = 50}));
-    for (size_t i = 0; i < OTO_COUNT(cases); i++) {
-        oto_err e = {0};
+    for (size_t i = 0; i < OTO_COUNT(cases); i++)
+        check_refusal(gguf, &cases[i], OTO_E_INPUT);
+}
 
-        write_folder(gguf, "pf.vocab", cases[i].spoil);
-        assert_int_equal(oto_model_convert(folder, packed, OTO_COMPUTE_I8, &e), OTO_E_INPUT);
-        if (strstr(e.text, cases[i].words) == NULL)
-            fail_msg("\"%s\" does not say \"%s\"", e.text, cases[i].words);
-        assert_int_not_equal(access(packed, F_OK), 0);
+/* Whatever of its own parts is missing or of another size: never a plain Paraformer. */
+static void test_contextual_refusals(void **state)
+{
+    static const refusal cases[] = {
+        {turn_merging, "decoder.bias_output.weight is 1024 x 512, expected 512 x 1024"},
+        {shorten_embedding, "bias_embed.weight is 49 x 512, expected 50 x 512"},
+    };
+    static const refusal unsupported[] = {
+        {add_layer, "bias_encoder has more than one layer"},
+        {drop_attention, "layers of decoder without attention"},
+    };
+    static const char *const parts[] = {
+        "decoder.last_decoder.norm1.weight", "decoder.last_decoder.src_attn.linear_q.bias",
+        "decoder.bias_decoder.norm3.weight", "decoder.bias_decoder.src_attn.linear_k_v.weight",
+        "decoder.bias_output.weight",        "bias_embed.weight",
+        "bias_encoder.weight_hh_l0",         "bias_encoder.bias_hh_l0"};
+    char gguf[200], path[200];
+    oto_err e = {0};
+    FILE *f;
+
+    (void)state;
+    put_path(gguf, "gguf");
+    assert_true(seeded_paraformer(gguf, contextual));
+    for (size_t i = 0; i < OTO_COUNT(cases); i++)
+        check_refusal(gguf, &cases[i], OTO_E_INPUT);
+    for (size_t i = 0; i < OTO_COUNT(unsupported); i++)
+        check_refusal(gguf, &unsupported[i], OTO_E_UNSUPPORTED);
+    for (size_t i = 0; i < OTO_COUNT(parts); i++) {
+        forgotten = parts[i];
+        check_refusal(gguf, &(refusal){forget, parts[i]}, OTO_E_INPUT);
     }
+    /* An embedding that is not there. */
+    write_folder(gguf, "pf.vocab", NULL);
+    put_path(path, "model/config.yaml");
+    f = fopen(path, "a");
+    assert_non_null(f);
+    fprintf(f, "model_conf:\n    use_decoder_embedding: true\n");
+    fclose(f);
+    put_path(path, "model");
+    assert_int_equal(oto_model_convert(path, gguf, OTO_COMPUTE_I8, &e), OTO_E_INPUT);
+    assert_non_null(strstr(e.text, "decoder.embed.0.weight"));
 }
 
 /* ---- FSMN-VAD: the published weights in three forms ---- */
@@ -437,10 +548,9 @@ static void test_vad(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_paraformer),
-        cmocka_unit_test(test_sensevoice),
-        cmocka_unit_test(test_what_funasr_saves),
-        cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_paraformer), cmocka_unit_test(test_contextual),
+        cmocka_unit_test(test_sensevoice), cmocka_unit_test(test_what_funasr_saves),
+        cmocka_unit_test(test_refusals),   cmocka_unit_test(test_contextual_refusals),
         cmocka_unit_test(test_vad),
     };
     return cmocka_run_group_tests_name("models/folder", tests, set_up, tear_down);
