@@ -1,14 +1,17 @@
-/* Runs Paraformer or SenseVoice stage by stage, for comparison with PyTorch (funasr_peer.py):
+/* Runs Paraformer or SenseVoice stage by stage, for comparison with PyTorch (funasr_peer.py,
+ * funasr_contextual.py):
  *
- *   funasr_dump MODEL COMPUTE OUT DEPTHS LANGUAGE FILE...
+ *   funasr_dump MODEL COMPUTE OUT DEPTHS TOLD FILE...
  *
  * FILE is raw f32 at 16 kHz, up to 30 s. DEPTHS is a list of numbers of encoder layers, "1,10,50",
- * or "-": then only what is small is written. OUT gets for each file, each with a line "NAME ROWS
+ * or "-": then only what is small is written. TOLD is SenseVoice's language or Paraformer's hot
+ * words, "auto" neither. OUT gets for each file, each with a line "NAME ROWS
  * COLUMNS" before its f32:
  *
  *   fbank, lfr, rows             before stacking, stacked, normalised
  *   layerN                       after N layers, and the norm that follows the stack
  *   alpha, fire, embed           Paraformer: weights with the tail's, frames, a row a token
+ *   list, of_sound, of_words     contextual: rows of hot words; what the tokens hear of both
  *   logits, ids                  of tokens; of SenseVoice's rows
  *
  * At the end all files go through the model's ordinary way in one batch; their tokens must be the
@@ -27,7 +30,7 @@ typedef struct {
     oto_pool *pool;
     oto_arena *arena;
     FILE *out;
-    const char *depths, *language;
+    const char *depths, *told;
     bool whole; /* what is large too */
     pf_network net;
     oto_heard_rows heard;
@@ -164,6 +167,7 @@ static int pf_dump(dump *d, int file, oto_err *e)
         snprintf(name, sizeof name, "layer%d", n);
         put(d, name, s->n_rows[0], PF_D, s->sanm.x);
     }
+    oto_pf_hot_set(s, d->told);
     pf_load(d, w);
     oto_pf_encode(s, 1);
     put(d, "alpha", s->n_rows[0] + 1, 1, s->alpha);
@@ -171,6 +175,11 @@ static int pf_dump(dump *d, int file, oto_err *e)
         return rc;
     put(d, "embed", s->n_tokens[0], PF_D, s->e);
     oto_pf_decode(s, 1);
+    if (m->dec.contextual) {
+        put(d, "list", s->hot.now->n, PF_D, s->hot.now->rows);
+        put(d, "of_sound", s->n_tokens[0], PF_D, s->hot.e0);
+        put(d, "of_words", s->n_tokens[0], PF_D, s->hot.hidden);
+    }
     if (d->whole && (rc = put_logits(d, &m->out, s->t, s->n_tokens[0], e)) != 0)
         return rc;
     if ((rc = put_ints(d, "ids", s->n_tokens[0], s->ids, e)) != 0)
@@ -184,7 +193,7 @@ static void sv_load(dump *d, const oto_asr_window *w)
 {
     oto_heard_run(&d->sv->heard, w, 1);
     oto_heard_group(&d->sv->heard, 0, 1, SV_ASKS, SV_ROWS, d->sv->end);
-    load(d->sv, 0, 1, d->language);
+    load(d->sv, 0, 1, d->told);
 }
 
 static int sv_dump(dump *d, int file, oto_err *e)
@@ -253,7 +262,10 @@ static int check_batch(dump *d, oto_err *e)
     int rc;
 
     oto_asr_defaults(&o);
-    snprintf(o.language, sizeof o.language, "%s", d->language);
+    if (d->sv != NULL)
+        snprintf(o.language, sizeof o.language, "%s", d->told);
+    else
+        o.hotwords = d->told;
     if ((rc = oto_arena_get(d->arena, (size_t)d->n_files, sizeof *r, &r, e)) != 0 ||
         (rc = oto_asr_new(d->model, d->n_files, 1, d->pool, d->arena, &asr, e)) != 0 ||
         (rc = oto_asr_run(asr, &o, d->files, d->n_files, d->arena, r, e)) != 0)
@@ -293,7 +305,7 @@ static int set_up(dump *d, char **argv, int n_files, oto_err *e)
         return oto_fail(e, OTO_E_USAGE, "%s: unknown precision", argv[2]);
     d->depths = argv[4];
     d->whole = strcmp(argv[4], "-") != 0;
-    d->language = strcmp(argv[5], "auto") == 0 ? "" : argv[5];
+    d->told = strcmp(argv[5], "auto") == 0 ? "" : argv[5];
     if ((rc = oto_cpu_init(e)) != 0 || (rc = oto_model_open(argv[1], compute, &d->model, e)) != 0)
         return rc;
     if (d->model->family != &oto_family_sensevoice && d->model->family != &oto_family_paraformer)
@@ -314,7 +326,7 @@ int main(int argc, char **argv)
     int rc;
 
     if (argc < 7 || d == NULL) {
-        fprintf(stderr, "usage: funasr_dump MODEL COMPUTE OUT DEPTHS LANGUAGE FILE...\n");
+        fprintf(stderr, "usage: funasr_dump MODEL COMPUTE OUT DEPTHS TOLD FILE...\n");
         return 2;
     }
     rc = set_up(d, argv, argc - 6, &e);

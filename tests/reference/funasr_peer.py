@@ -124,10 +124,10 @@ class Reference:
 # ---- otolith ----
 
 
-def dump(args, model, compute, depths, paths):
+def dump(args, model, compute, depths, paths, told="auto"):
     """A dictionary of arrays for each recording."""
     out = os.path.join(args.scratch, "dump")
-    line = [args.dump, model, compute, out, depths, "auto", *paths]
+    line = [args.dump, model, compute, out, depths, told, *paths]
     run = subprocess.run(line, stderr=subprocess.PIPE, text=True)
     if run.returncode != 0:
         raise SystemExit(f"{os.path.basename(model)} {compute}: {run.stderr.strip()}")
