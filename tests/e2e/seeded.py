@@ -77,7 +77,14 @@ class Model:
                 f.write(t.tobytes().ljust(_padded(t.nbytes), b"\0"))
 
 
-def paraformer(path, n_vocab=500):
+def attention(m, name):
+    m.norm(f"{name}.norm3", 512)
+    m.dense(f"{name}.src_attn.linear_q", 512, 512)
+    m.dense(f"{name}.src_attn.linear_k_v", 1024, 512)
+    m.dense(f"{name}.src_attn.linear_out", 512, 512)
+
+
+def paraformer(path, n_vocab=500, contextual=False):
     m = Model("paraformer", {"pf.vocab": ["<blank>", "<s>", "</s>"] + characters(n_vocab - 3)})
     m.tensors["cmvn.shift"] = np.full(560, -12, "<f4")
     m.tensors["cmvn.scale"] = np.full(560, 0.15, "<f4")
@@ -85,19 +92,24 @@ def paraformer(path, n_vocab=500):
     m.put("predictor.cif_conv1d.weight", 512, 512, 3)
     m.put("predictor.cif_conv1d.bias", 512)
     m.dense("predictor.cif_output", 1, 512)
-    for name in ("decoder.decoders.0", "decoder.decoders3.0"):
+    layer = "decoder.last_decoder" if contextual else "decoder.decoders.0"
+    for name in (layer, "decoder.decoders3.0"):
         m.norm(f"{name}.norm1", 512)
         m.dense(f"{name}.feed_forward.w_1", 2048, 512)
         m.norm(f"{name}.feed_forward.norm", 2048)
         m.put(f"{name}.feed_forward.w_2.weight", 512, 2048)
-    m.norm("decoder.decoders.0.norm2", 512)
-    m.norm("decoder.decoders.0.norm3", 512)
-    m.put("decoder.decoders.0.self_attn.fsmn_block.weight", 11, 512, by=0.5)
-    m.dense("decoder.decoders.0.src_attn.linear_q", 512, 512)
-    m.dense("decoder.decoders.0.src_attn.linear_k_v", 1024, 512)
-    m.dense("decoder.decoders.0.src_attn.linear_out", 512, 512)
+    m.norm(f"{layer}.norm2", 512)
+    m.put(f"{layer}.self_attn.fsmn_block.weight", 11, 512, by=0.5)
+    attention(m, layer)
     m.norm("decoder.after_norm", 512)
     m.dense("decoder.output_layer", n_vocab, 512)
+    if contextual:
+        attention(m, "decoder.bias_decoder")
+        m.put("decoder.bias_output.weight", 512, 1024, 1, by=0.5)
+        m.put("bias_embed.weight", n_vocab, 512, by=1)
+        for part in ("ih", "hh"):
+            m.put(f"bias_encoder.weight_{part}_l0", 2048, 512)
+            m.put(f"bias_encoder.bias_{part}_l0", 2048)
     m.write(path)
 
 
