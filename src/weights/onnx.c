@@ -310,7 +310,7 @@ static int read_model(model *m, oto_slice file)
     return rc == 0 ? read_names(m, graph, n) : rc;
 }
 
-/* The part of SeACo-Paraformer that makes rows of hot words has a file of its own. */
+/* What makes rows of hot words, of SeACo- and of Contextual Paraformer, has a file of its own. */
 static int read_hot_words(model *m)
 {
     static const char *const files[] = {"model_eb.onnx", "model_eb_quant.onnx"};
@@ -318,7 +318,8 @@ static int read_hot_words(model *m)
     oto_err why;
     int rc;
 
-    if (oto_weights_find(m->w, "hotword_output_layer.bias") == NULL)
+    if (oto_weights_find(m->w, "hotword_output_layer.bias") == NULL &&
+        oto_weights_find(m->w, "decoder.bias_output.weight") == NULL)
         return 0;
     for (size_t i = 0; i < OTO_COUNT(files); i++)
         if ((rc = oto_weights_beside(m->w, files[i], &file, &why)) == 0)

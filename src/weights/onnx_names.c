@@ -86,7 +86,9 @@ static name as_held(const name *n)
     static const char extra[] = "model."; /* encoder.model.encoders.0.… */
     static const struct {
         const char *from, *to;
-    } others[] = {{"embedding.", "decoder.embed."}, {"blstm.", "predictor.blstm."}};
+    } others[] = {{"embedding.weight", "bias_embed.weight"}, /* contextual; SeACo's has a number */
+                  {"embedding.", "decoder.embed."},
+                  {"blstm.", "predictor.blstm."}};
     const char *dot = n->bad ? NULL : strchr(n->z, '.');
     name out = {0};
 

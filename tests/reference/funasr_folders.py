@@ -3,7 +3,7 @@
 
 Usage: tests/reference/funasr_folders.py DIR     writes DIR/paraformer, DIR/contextual, DIR/sensevoice; 77: no funasr here
 
-With onnx and onnxruntime also, but for contextual, FAMILY-onnx and FAMILY-quant, of the graph that FunASR exports, and
+With onnx and onnxruntime also FAMILY-onnx and FAMILY-quant, of the graph that FunASR exports, and
 FAMILY-dequantised, a checkpoint of the matrices that the latter stands for.
 
 Weights, vocabulary and statistics are those of tests/unit/models/seeded.h, so that a folder must pack to the
@@ -70,12 +70,8 @@ def write(folder, state, config):
     (folder / "config.yaml").write_text(config)
 
 
-def seeded(model):
-    return {k: v.copy_(values(k, tuple(v.shape))).clone() for k, v in model.state_dict().items()}
-
-
 def write_all(folder, family, model, config):
-    state = seeded(model)
+    state = {k: v.copy_(values(k, tuple(v.shape))).clone() for k, v in model.state_dict().items()}
     write(folder, state, config)
     try:
         import funasr_onnx
@@ -87,6 +83,8 @@ def write_all(folder, family, model, config):
     write(eight, None, config)
     funasr_onnx.export(family, model, plain / "model.onnx")
     funasr_onnx.quantise(plain / "model.onnx", eight / "model_quant.onnx")
+    if (plain / "model_eb.onnx").exists():
+        funasr_onnx.quantise(plain / "model_eb.onnx", eight / "model_eb_quant.onnx")
     write(again, funasr_onnx.dequantised(state, plain / "model.onnx", eight / "model_quant.onnx"), config)
 
 
@@ -109,19 +107,23 @@ def main(out):
         ),
         config + "predictor_conf:\n    tail_threshold: 0.45\n",
     )
-    model = ContextualParaformer(
-        encoder="SANMEncoder",
-        encoder_conf=dict(input_layer="pe", output_size=512, num_blocks=1, **BLOCK),
-        decoder="ContextualParaformerDecoder",
-        decoder_conf=dict(num_blocks=2, att_layer_num=2, **BLOCK),
-        predictor="CifPredictorV2",
-        predictor_conf=dict(idim=512, l_order=1, r_order=1, tail_threshold=0.45),
-        inner_dim=512,
-        ctc_weight=0.0,
-        input_size=560,
-        vocab_size=VOCABULARY,
+    write_all(
+        out / "contextual",
+        "contextual_paraformer",
+        ContextualParaformer(
+            encoder="SANMEncoder",
+            encoder_conf=dict(input_layer="pe", **shape),
+            decoder="ContextualParaformerDecoder",
+            decoder_conf=dict(num_blocks=2, att_layer_num=2, **BLOCK),
+            predictor="CifPredictorV2",
+            predictor_conf=dict(idim=512, l_order=1, r_order=1, tail_threshold=0.45),
+            inner_dim=512,
+            ctc_weight=0.0,
+            input_size=560,
+            vocab_size=VOCABULARY,
+        ),
+        config + "predictor_conf:\n    tail_threshold: 0.45\n",
     )
-    write(out / "contextual", seeded(model), config + "predictor_conf:\n    tail_threshold: 0.45\n")
     write_all(
         out / "sensevoice",
         "sense_voice",

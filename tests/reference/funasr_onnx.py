@@ -23,16 +23,26 @@ PARTS = dict(encoder="SANMEncoder", decoder="ParaformerSANMDecoder")
 
 
 def export(family, model, path, width=560, predictor="CifPredictorV2"):
-    """family: paraformer, bicif_paraformer or sense_voice. The model is of no use afterwards."""
+    """family: paraformer, bicif_paraformer, contextual_paraformer or sense_voice. The model is of no use afterwards.
+    Beside the contextual one's graph goes that of its hot words."""
     conf = {} if family == "sense_voice" else dict(PARTS, predictor=predictor)
+    if family == "contextual_paraformer":
+        conf["decoder"] = "ContextualParaformerDecoder"
     rebuild = importlib.import_module(f"funasr.models.{family}.export_meta").export_rebuild_model
-    model = rebuild(model, max_seq_len=512, device="cpu", type="onnx", **conf).eval()
+    model = rebuild(model, max_seq_len=512, device="cpu", type="onnx", **conf)
+    if isinstance(model, tuple):
+        model, words = model
+        export_graph(words.eval(), (words.export_dummy_inputs().clamp(max=5),), path.with_name("model_eb.onnx"))
     inputs = list(model.export_dummy_inputs())
     inputs[0] = inputs[0][:, :, :width]
+    export_graph(model.eval(), tuple(inputs), path)
+
+
+def export_graph(model, inputs, path):
     with contextlib.redirect_stdout(io.StringIO()):
         torch.onnx.export(
             model,
-            tuple(inputs),
+            inputs,
             str(path),
             opset_version=14,
             do_constant_folding=True,
@@ -54,7 +64,11 @@ def quantise(plain, path):
         per_channel=True,
         reduce_range=False,
         weight_type=QuantType.QUInt8,
-        nodes_to_exclude=[n.name for n in onnx.load(str(plain)).graph.node if "output" in n.name],
+        nodes_to_exclude=[
+            n.name
+            for n in onnx.load(str(plain)).graph.node
+            if "output" in n.name or "bias_encoder" in n.name or "bias_decoder" in n.name
+        ],
     )
 
 

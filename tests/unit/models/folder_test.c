@@ -194,7 +194,7 @@ static void test_paraformer(void **state)
     remove_graph("model.onnx");
 }
 
-static const seeded_size contextual = {.n_enc = 1, .n_dec = 2, .n_vocab = 50, .contextual = true};
+static const seeded_size contextual = {.n_enc = 2, .n_dec = 2, .n_vocab = 50, .contextual = true};
 
 static void test_contextual(void **state)
 {
@@ -275,6 +275,7 @@ static void test_what_funasr_saves(void **state)
     put_path(folder, "funasr/contextual");
     assert_true(seeded_paraformer(gguf, contextual));
     check_same(gguf, folder, OTO_COMPUTE_I8);
+    check_exported(gguf, "contextual");
     put_path(folder, "funasr/sensevoice");
     assert_true(seeded_sensevoice(gguf, (seeded_size){.n_enc = 2, .n_tp = 1, .n_vocab = 50}));
     check_same(gguf, folder, OTO_COMPUTE_I8);
