@@ -177,13 +177,14 @@ static int clear_up(oto_worker *w, oto_err *e)
             (void)!oto_store_release(w->store, w->proc->jobs_running[i], w->proc->waiting[i],
                                      oto_clock_ms(), NULL);
     rc = oto_store_reclaim(w->store, w->name, blame, oto_clock_ms(), &n, e);
-    if (rc == 0) /* else it is the next one's to do */
-        atomic_store(&w->proc->blame, 0);
+    if (rc != 0) /* the next one's to do, which has to know who only waited */
+        return rc;
+    atomic_store(&w->proc->blame, 0);
     memset(w->proc->jobs_running, 0, sizeof w->proc->jobs_running);
     memset(w->proc->waiting, 0, sizeof w->proc->waiting);
-    if (rc == 0 && n > 0)
+    if (n > 0)
         oto_log(OTO_LOG_WARN, "%s: %d job(s) of its predecessor are queued again", w->name, n);
-    return rc;
+    return 0;
 }
 
 static int open_worker(oto_worker *w, oto_err *e)
@@ -313,7 +314,6 @@ static void hand_over(oto_worker *w, lane *l, int model)
     }
     atomic_store(&l->stop, false);
     pthread_mutex_lock(&w->lock);
-    w->proc->waiting[l->index][0] = '\0';
     l->model = model;
     l->engine = w->shelf.of[model].engine;
     l->audio_ms = l->job.audio_ms;
@@ -391,6 +391,7 @@ static placing place(oto_worker *w, lane *l)
     }
     if (!make_room(w, model))
         return NO_ROOM;
+    w->proc->waiting[l->index][0] = '\0'; /* opening its model may be what kills this worker */
     if (w->shelf.of[model].model == NULL)
         oto_log(OTO_LOG_DEBUG, "%s: opens %s", w->name, w->o.models[model].name);
     if ((rc = oto_shelf_map(&w->shelf, model, &e)) != 0) {

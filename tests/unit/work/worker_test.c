@@ -2,6 +2,7 @@
 #include "work/worker.c"
 
 #include "../store/kit.h"
+#include "store/sqlite.h"
 
 #include <sys/wait.h>
 
@@ -156,12 +157,94 @@ static void a_job_whose_model_is_gone_fails(void **state)
     oto_board_free(board);
 }
 
+/* As it was when its worker died. */
+static void waits_for_its_model(const lane *l)
+{
+    snprintf(w.proc->jobs_running[l->index], sizeof w.proc->jobs_running[0], "%s", l->job.id);
+    memcpy(w.proc->waiting[l->index], l->token, sizeof l->token);
+    atomic_store(&w.proc->blame, 1);
+}
+
+static void who_waits_for_a_model_is_not_blamed(void **state)
+{
+    lane *l = &w.lanes[0];
+
+    (void)state;
+    set_up();
+    job_for("b", l);
+    waits_for_its_model(l);
+    OK(clear_up(&w, &e));
+    assert_int_equal(kit_get(l->job.id).crashes, 0);
+    assert_int_equal(kit_get(l->job.id).state, OTO_JOB_QUEUED);
+    oto_board_free(board);
+}
+
+/* The next start puts right what this one could not, and blames nobody else for it. */
+static void who_waits_is_known_until_it_is_put_right(void **state)
+{
+    lane *l = &w.lanes[0];
+    oto_err why = {0};
+
+    (void)state;
+    set_up();
+    job_for("b", l);
+    waits_for_its_model(l);
+    assert_int_equal(sqlite3_exec(kit_store->db, "PRAGMA query_only = 1", NULL, NULL, NULL), 0);
+    assert_int_not_equal(clear_up(&w, &why), 0);
+    assert_int_equal(sqlite3_exec(kit_store->db, "PRAGMA query_only = 0", NULL, NULL, NULL), 0);
+    OK(clear_up(&w, &e));
+    assert_int_equal(kit_get(l->job.id).crashes, 0);
+    oto_board_free(board);
+}
+
+/* Dies of the first word it says: that it opens the model. */
+static void open_and_die(lane *l)
+{
+    int ends[2];
+
+    if (pipe(ends) != 0 || oto_arena_new("job", 1 << 20, &l->job_arena, NULL) != 0)
+        _exit(1);
+    close(ends[0]);
+    dup2(ends[1], STDERR_FILENO);
+    signal(SIGPIPE, SIG_DFL);
+    oto_log_setup(OTO_LOG_DEBUG, false);
+    l->job.options = "{\"model\":\"b\"}"; /* arenas stay with the parent */
+    w.n_lanes = 1;
+    l->parked = 1;
+    (void)place_parked(&w);
+    _exit(0);
+}
+
+/* Its model's file may be what kills: then it is a crash of its own, however long it waited. */
+static void who_is_given_its_model_waits_no_more(void **state)
+{
+    lane *l = &w.lanes[0];
+    int status = 0;
+    pid_t pid;
+
+    (void)state;
+    set_up();
+    job_for("b", l);
+    waits_for_its_model(l);
+    pid = fork();
+    if (pid == 0)
+        open_and_die(l);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGPIPE);
+    OK(clear_up(&w, &e));
+    assert_int_equal(kit_get(l->job.id).crashes, 1);
+    oto_board_free(board);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {KIT_TEST(a_bell_is_heard_in_the_end),
                                        KIT_TEST(nobody_begins_for_ever_before_one_that_waits),
                                        KIT_TEST(a_job_whose_model_is_gone_fails),
                                        KIT_TEST(a_lane_that_hangs_is_left_behind),
+                                       KIT_TEST(who_waits_for_a_model_is_not_blamed),
+                                       KIT_TEST(who_waits_is_known_until_it_is_put_right),
+                                       KIT_TEST(who_is_given_its_model_waits_no_more),
                                        KIT_TEST(a_death_is_blamed_once)};
 
     return cmocka_run_group_tests(tests, NULL, NULL);
