@@ -32,10 +32,13 @@ static void note_peak(lane *l)
 }
 
 /* A full disk is waited for: the job is as good as it was. Returns false when the lane has to let
- * go of the job. */
+ * go of the job; when it is told to, what has no room is dropped and the job is still its own to
+ * give back. */
 static bool store_again(lane *l, int rc, const oto_err *e)
 {
-    if (rc == OTO_E_NO_SPACE && !atomic_load(&l->stop)) {
+    if (rc == OTO_E_NO_SPACE) {
+        if (atomic_load(&l->stop))
+            return false;
         nap(STORE_RETRY_MS);
         return true;
     }

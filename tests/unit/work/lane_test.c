@@ -4,6 +4,7 @@
 #include "work/lane.c"
 
 #include "../store/kit.h"
+#include "store/sqlite.h"
 
 static oto_worker worker;
 static oto_board *board;
@@ -106,6 +107,31 @@ static void results_without_room_count_as_an_attempt(void **state)
     assert_string_equal(job.error_code, oto_err_name(OTO_E_LIMIT));
 }
 
+/* The disk is full when what it has is to be stored, and it is told to stop. */
+static int stops_on_a_full_disk(const oto_job_options *o, oto_err *e)
+{
+    static char text[64 << 10];
+
+    memset(text, 'a', sizeof text - 1);
+    if (sqlite3_exec(kit_store->db, "PRAGMA max_page_count = 1", NULL, NULL, NULL) != SQLITE_OK ||
+        o->on_segment(o->arg, &(oto_segment){.end_ms = 900, .text = text}) != 0)
+        return oto_fail(e, OTO_E_INTERNAL, "the test's own");
+    atomic_store(&worker.lanes[0].stop, true);
+    return cancelled(e);
+}
+
+/* Giving it back needs no room: else it would stay as running until its lease is over. */
+static void a_job_that_is_stopped_on_a_full_disk_is_given_back(void **state)
+{
+    const oto_job job = run_one("{}", stops_on_a_full_disk);
+
+    (void)state;
+    atomic_store(&worker.lanes[0].stop, false);
+    assert_int_equal(job.state, OTO_JOB_QUEUED);
+    assert_int_equal(job.attempts, 0);
+    assert_int_equal(job.n_segments, 0);
+}
+
 static void options_that_cannot_be_read_fail(void **state)
 {
     const oto_job job = run_one("not json", gives_a_segment);
@@ -118,6 +144,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {KIT_TEST(a_job_is_done),
                                        KIT_TEST(a_job_that_was_stopped_is_as_before),
+                                       KIT_TEST(a_job_that_is_stopped_on_a_full_disk_is_given_back),
                                        KIT_TEST(results_without_room_count_as_an_attempt),
                                        KIT_TEST(options_that_cannot_be_read_fail)};
 
