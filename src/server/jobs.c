@@ -11,7 +11,8 @@
 #include <inttypes.h>
 #include <string.h>
 
-#define HEARTBEAT_MS 15000
+#define HEARTBEAT_MS  15000
+#define LOOK_AGAIN_MS 5000 /* at a store that did not answer */
 
 static void fail(oto_exchange *x, const oto_problem *p)
 {
@@ -33,7 +34,7 @@ static bool find(oto_exchange *x, oto_store *store, oto_job *job)
     return rc == 0;
 }
 
-static json_t *job_json(oto_exchange *x, const oto_job *j)
+static json_t *job_json(oto_arena *a, const oto_job *j)
 {
     json_t *o = json_pack(
         "{s:s, s:s, s:s, s:s, s:s, s:i, s:i, s:i, s:I, s:I, s:I, s:i, s:s, s:s, s:s}", "id", j->id,
@@ -41,8 +42,8 @@ static json_t *job_json(oto_exchange *x, const oto_job *j)
         j->detected_language[0] != '\0' ? j->detected_language : j->language, "priority",
         j->priority, "attempts", j->attempts, "crashes", j->crashes, "bytes", (json_int_t)j->bytes,
         "audio_ms", (json_int_t)j->audio_ms, "done_ms", (json_int_t)j->checkpoint_ms, "segments",
-        j->n_segments, "submitted_at", oto_local_time(x->a, j->submitted_at), "started_at",
-        oto_local_time(x->a, j->started_at), "finished_at", oto_local_time(x->a, j->finished_at));
+        j->n_segments, "submitted_at", oto_local_time(a, j->submitted_at), "started_at",
+        oto_local_time(a, j->started_at), "finished_at", oto_local_time(a, j->finished_at));
 
     json_object_set_new(o, "model", json_string(j->model));
     if (j->state == OTO_JOB_DONE) {
@@ -64,7 +65,7 @@ static void get(oto_exchange *x, oto_store *store)
     oto_job job;
 
     if (find(x, store, &job))
-        oto_reply_json(x, 200, job_json(x, &job));
+        oto_reply_json(x, 200, job_json(x->a, &job));
 }
 
 /* ---- list ---- */
@@ -101,7 +102,7 @@ static void list(oto_exchange *x, oto_store *store)
     }
     items = json_array();
     for (int i = 0; i < n; i++)
-        json_array_append_new(items, job_json(x, &jobs[i]));
+        json_array_append_new(items, job_json(x->a, &jobs[i]));
     items = json_pack("{s:o}", "jobs", items);
     json_object_set_new(items, "next", n == f.limit ? json_string(jobs[n - 1].id) : json_null());
     oto_reply_json(x, 200, items);
@@ -110,7 +111,8 @@ static void list(oto_exchange *x, oto_store *store)
 /* ---- events ---- */
 
 typedef struct {
-    int segments; /* told so far */
+    oto_arena *scratch; /* of a look: there are as many as there is news while the job goes on */
+    int segments;       /* told so far */
     int64_t done_ms;
     int state;
 } told;
@@ -132,17 +134,24 @@ static oto_look look(oto_exchange *x, oto_store *store)
     oto_err e = {0};
     oto_job job;
     bool ended;
+    int rc;
 
-    if (oto_store_get(store, x->job, x->a, &job, &e) != 0) {
+    oto_arena_reset(t->scratch);
+    rc = oto_store_get(store, x->job, t->scratch, &job, &e);
+    if (rc == OTO_E_NOT_FOUND) {
         oto_reply_event(x, json_pack("{s:s, s:s}", "type", "error", "message", "the job is gone"));
         return OTO_DONE;
+    }
+    if (rc != 0) { /* a store that is busy now may answer later */
+        x->look_at_ms = oto_now_ms() + LOOK_AGAIN_MS;
+        return OTO_WAIT;
     }
     ended = oto_job_ended(job.state);
     if (job.n_segments > t->segments &&
         oto_store_each_segment(store, job.id, t->segments, tell_segment, x, &e) == 0)
         t->segments = job.n_segments;
     if (job.checkpoint_ms != t->done_ms || (int)job.state != t->state || ended) {
-        json_t *j = job_json(x, &job);
+        json_t *j = job_json(t->scratch, &job);
 
         json_object_set_new(j, "type", json_string(ended ? "end" : "progress"));
         json_object_set_new(j, "fraction",
@@ -162,7 +171,7 @@ static void events(oto_exchange *x, oto_store *store)
     told *t = oto_arena_calloc(x->a, 1, sizeof *t);
     oto_job job;
 
-    if (t == NULL || !find(x, store, &job))
+    if (t == NULL || (t->scratch = oto_scratch_new(x)) == NULL || !find(x, store, &job))
         return;
     t->state = -1;
     x->state = t;
@@ -229,7 +238,7 @@ static void cancel(oto_exchange *x, oto_store *store)
     }
     oto_board_ring_workers(x->g->board);
     if (oto_store_get(store, job.id, x->a, &job, &e) == 0)
-        oto_reply_json(x, 200, job_json(x, &job));
+        oto_reply_json(x, 200, job_json(x->a, &job));
     else
         oto_reply_err(x, &e);
 }
