@@ -324,7 +324,7 @@ static oto_method method_of(struct lws *wsi)
 
 static bool read_query(oto_exchange *x)
 {
-    char pair[4096];
+    char pair[OTO_HEADERS_BYTES]; /* one that did not fit would look like the end */
     oto_field **last = &x->fields;
     int n;
 

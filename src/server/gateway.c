@@ -280,7 +280,7 @@ static int open_context(gateway *w, oto_err *e)
         .server_string = "otolith",
         /* No HTTP/2: the library loses uploads over it, up to 5.0 (docs/dependencies.md). */
         .alpn = "http/1.1",
-        .max_http_header_data = 8192,
+        .max_http_header_data = OTO_HEADERS_BYTES,
         .max_http_header_pool = (short)OTO_MIN(o->max_connections + 64, 30000),
         .fd_limit_per_thread = (unsigned)o->max_connections + 64,
         .pt_serv_buf_size = BLOCK_BYTES,

@@ -6,6 +6,9 @@
 
 #include <libwebsockets.h>
 
+/* Of a request's line and headers; one that has more is refused by the library. */
+#define OTO_HEADERS_BYTES 8192
+
 /* What a connection carries between requests. */
 typedef struct {
     oto_exchange *x;
