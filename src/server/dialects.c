@@ -247,13 +247,17 @@ static bool has_recording(oto_exchange *x)
 static bool take_asr(oto_exchange *x, oto_order *o, oto_problem *p)
 {
     bool encode = true;
+    oto_err e = {0};
 
     if (!take_model(x, o, p) || !oto_order_fields(x, o, p) || !take_bool(x, "encode", &encode, p) ||
         !take_bool(x, "word_timestamps", &o->request.words, p))
         return false;
     o->request.raw_pcm = !encode;
     o->request.prompt = oto_field_get(x, "initial_prompt");
-    return true;
+    if (oto_request_check(&o->request, &e) == 0)
+        return true;
+    oto_problem_of(&e, p);
+    return false;
 }
 
 static void asr(oto_exchange *x, oto_store *store)

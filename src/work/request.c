@@ -11,10 +11,19 @@ void oto_request_defaults(oto_request *r)
     *r = (oto_request){.temperature = -1};
 }
 
+/* Without UTF-8 there is no JSON to keep it in. */
 static int check_text(const char *name, const char *text, size_t most, oto_err *e)
 {
-    if (text != NULL && strlen(text) > most)
-        return oto_fail(e, OTO_E_USAGE, "%s: %zu bytes, at most %zu", name, strlen(text), most);
+    const size_t bytes = text != NULL ? strlen(text) : 0;
+    uint32_t cp;
+
+    if (bytes > most)
+        return oto_fail(e, OTO_E_USAGE, "%s: %zu bytes, at most %zu", name, bytes, most);
+    for (size_t i = 0, n; i < bytes; i += n) {
+        n = oto_utf8_next(text + i, bytes - i, &cp);
+        if (n == 1 && cp == 0xfffd)
+            return oto_fail(e, OTO_E_USAGE, "%s: not UTF-8", name);
+    }
     return 0;
 }
 

@@ -52,6 +52,25 @@ def post(server, path, name, file, fields=None, query=""):
     return status, headers, answer
 
 
+def test_prompts_are_judged_when_they_come(many, recording):
+    """Not when the job's turn comes; and one that is long hides nothing behind it."""
+    status, _, answer = post(many, "/asr", "audio_file", recording, {"initial_prompt": "a b " * 2000})
+    assert status == 400 and "8000 bytes, at most 4096" in answer["detail"], answer
+    query = "?initial_prompt=" + 4096 * "a" + "&output="
+    status, _, answer = post(many, "/asr", "audio_file", recording, query=query + "bogus")
+    assert status == 400 and "output" in answer["detail"], answer
+    status, _, answer = post(many, "/asr", "audio_file", recording, query=query + "json&language=en")
+    assert status == 200 and answer["language"] == "en", answer
+    form = b'--b\r\nContent-Disposition: form-data; name="%s"\r\n\r\n%s\r\n'
+    for path, prompt, file in (
+        ("/asr", b"initial_prompt", b"audio_file"), ("/inference", b"prompt", b"file"),
+    ):
+        body = form % (prompt, b"\xff\xfe") + form % (file, b"RIFF") + b"--b--\r\n"
+        kind = {"Content-Type": "multipart/form-data; boundary=b"}
+        status, _, answer = many.request(path, "POST", body, kind)
+        assert status == 400 and b"prompt: not UTF-8" in answer, answer
+
+
 # ---- whisper.cpp ----
 
 
