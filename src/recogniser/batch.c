@@ -520,7 +520,7 @@ static int take_one(oto_batch *b, oto_err *e)
 
 int oto_batch_take(oto_batch *b, oto_err *e)
 {
-    return b->n_under_way > 0 ? take_one(b, e) : 0;
+    return take_one(b, e);
 }
 
 static bool has_room(const oto_batch *b)
@@ -587,6 +587,11 @@ int oto_batch_finish(oto_batch *b, oto_err *e)
 bool oto_batch_busy(const oto_batch *b)
 {
     return b->head < b->tail;
+}
+
+bool oto_batch_runs(const oto_batch *b)
+{
+    return b->n_under_way > 0;
 }
 
 int oto_batch_windows(const oto_batch *b)

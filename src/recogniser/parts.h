@@ -72,11 +72,12 @@ void oto_batch_stop(oto_batch *b);
 int oto_batch_open(oto_batch *b, oto_window **out, oto_err *e) OTO_CHECK;
 /* The window last opened is complete and on its way; an empty one is taken back. */
 void oto_batch_close(oto_batch *b);
-/* Waits for a window that is under way, if there is one, and gives out what is in order. */
+/* Waits for a window that is under way, of which there is one, and gives out what is in order. */
 int oto_batch_take(oto_batch *b, oto_err *e) OTO_CHECK;
 /* Recognises and gives out everything. */
 int oto_batch_finish(oto_batch *b, oto_err *e) OTO_CHECK;
 bool oto_batch_busy(const oto_batch *b);   /* a window is being filled or waits */
+bool oto_batch_runs(const oto_batch *b);   /* a window is under way */
 int oto_batch_windows(const oto_batch *b); /* recognised in this job, leftovers included */
 /* Language of the recording: as asked for, or detected in the first window; "" before. */
 const char *oto_batch_language(const oto_batch *b, float *probability);

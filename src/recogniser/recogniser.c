@@ -298,6 +298,18 @@ static int idle_progress(job *j, const oto_heard *b, oto_err *e)
     return progress(j, OTO_MIN(b->horizon_ms, j->out->audio_ms), e);
 }
 
+/* Before it waits for sound, which may be long in coming, it sees to what is under way: nobody else
+ * need be there to run the model. */
+static int take_meanwhile(job *j, oto_err *e)
+{
+    int rc = 0;
+
+    while (rc == 0 && j->batch != NULL && oto_batch_runs(j->batch) &&
+           !oto_listener_ready(j->listener))
+        rc = oto_batch_take(j->batch, e);
+    return rc;
+}
+
 /* Hears the whole recording. What was decoded before an error is still handed on. */
 static int hear_all(job *j, oto_err *e)
 {
@@ -307,8 +319,7 @@ static int hear_all(job *j, oto_err *e)
     for (;;) {
         const oto_heard *b;
 
-        if (j->batch != NULL && !oto_listener_ready(j->listener) &&
-            (rc = oto_batch_take(j->batch, e)) != 0)
+        if ((rc = take_meanwhile(j, e)) != 0)
             return rc;
         b = oto_listener_next(j->listener);
         samples += (int64_t)b->n;
