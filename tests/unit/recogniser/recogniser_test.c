@@ -302,6 +302,52 @@ static void test_hotwords_without_effect(void **state)
     unlink(sound);
 }
 
+/* ---- sound that is long in coming ---- */
+
+static void put_nowhere(void *ctx, oto_ticket *t)
+{
+    (void)ctx;
+    (void)t;
+}
+
+static oto_ticket *all_is_heard(void *ctx, oto_ticket *const *t, int n)
+{
+    ++*(int *)ctx;
+    t[n - 1]->result =
+        (oto_asr_result){.language = "en", .next_ms = (int64_t)t[n - 1]->window.n / OTO_MS};
+    return t[n - 1];
+}
+
+static void test_nothing_waits_for_sound(void **state)
+{
+    int heard = 0;
+    const oto_batch_job batch = {
+        .put = put_nowhere, .wait = all_is_heard, .take_back = put_nowhere, .ctx = &heard};
+    job j = {.total_ms = -1};
+    oto_arena *a;
+    oto_err e = {0};
+
+    (void)state;
+    assert_int_equal(oto_arena_new("test", (size_t)64 << 20, &a, &e), 0);
+    assert_int_equal(oto_batch_new(a, 3, MAX_WINDOW, &j.batch, &e), 0);
+    assert_int_equal(oto_listener_new(a, 1, &j.listener, &e), 0);
+    oto_batch_start(j.batch, &batch);
+    for (int i = 0; i < 3; i++) {
+        oto_window *w;
+
+        assert_int_equal(oto_batch_open(j.batch, &w, &e), 0);
+        w->n = w->speech_end = MAX_WINDOW;
+        w->pieces[w->n_pieces++] = (oto_piece){i * MAX_WINDOW, MAX_WINDOW, 0, 0};
+        oto_batch_close(j.batch);
+    }
+    assert_int_equal(heard, 0);
+    assert_int_equal(take_meanwhile(&j, &e), 0);
+    assert_int_equal(heard, 3);
+    assert_false(oto_batch_busy(j.batch));
+    oto_batch_free(j.batch);
+    oto_arena_free(a);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -312,6 +358,7 @@ int main(void)
         cmocka_unit_test(test_models_in_each_others_place),
         cmocka_unit_test(test_vad_alone),
         cmocka_unit_test(test_hotwords_without_effect),
+        cmocka_unit_test(test_nothing_waits_for_sound),
     };
 
     return cmocka_run_group_tests(tests, open_models, close_models);
