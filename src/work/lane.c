@@ -1,10 +1,11 @@
 /* A lane: takes a job from the worker's main thread, has it recognised and stores what comes out.
  *
- * What was recognised is stored run by run: segments in order, for readers, and the model's windows
- * by a hash of their sound, for the next attempt. After a crash the recording is decoded and cut
- * again, which is cheap and comes out the same; windows that are known cost nothing, and segments
- * that are stored are passed over. So the text is that of a calm run, and at most one run is
- * repeated. */
+ * What was recognised is stored as the recording goes on: segments in order, for readers, and the
+ * model's windows by a hash of their sound, for the next attempt. After a crash the recording is
+ * decoded and cut again, which is cheap and comes out the same; windows that are known cost
+ * nothing, and segments that are stored are passed over. So the text is that of a calm run, and
+ * what is repeated are the windows under way and at most LANE_MEMOS that were done before those in
+ * front of them. */
 #include "work/lane.h"
 
 #include <jansson.h>

@@ -7,7 +7,7 @@
 #include <pthread.h>
 
 #define LANE_SEGMENTS 64
-#define LANE_MEMOS    32
+#define LANE_MEMOS    6
 
 typedef struct oto_worker oto_worker;
 

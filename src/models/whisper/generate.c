@@ -188,8 +188,8 @@ static int put_tokens(oto_whisper_generator *g, int at, oto_whisper_row *rows)
     return n;
 }
 
-/* A prompt for which there is no room waits for the next pass: it fits at the latest when those are
- * over that go on. */
+/* A prompt for which there is no room waits for the next pass. With fewer than a thousand lanes
+ * there is always room for one. */
 static int put_rows(oto_whisper_generator *g)
 {
     const int room = oto_whisper_max_rows(g->net);
