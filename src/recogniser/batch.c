@@ -487,8 +487,7 @@ static void learn_language(oto_batch *b, const oto_asr_result *r)
         memcpy(b->job.asr.language, r->language, sizeof b->job.asr.language);
 }
 
-/* Waits for one window and takes over what came of it. */
-static int take_one(oto_batch *b, oto_err *e)
+int oto_batch_take(oto_batch *b, oto_err *e)
 {
     const oto_ticket *t;
     struct run *r;
@@ -518,11 +517,6 @@ static int take_one(oto_batch *b, oto_err *e)
     return give_out(b, e);
 }
 
-int oto_batch_take(oto_batch *b, oto_err *e)
-{
-    return take_one(b, e);
-}
-
 static bool has_room(const oto_batch *b)
 {
     return b->n_free > 0 && b->tail - b->head < (uint64_t)b->n_slots;
@@ -534,7 +528,7 @@ int oto_batch_open(oto_batch *b, oto_window **out, oto_err *e)
     int rc;
 
     while (!has_room(b))
-        if ((rc = take_one(b, e)) != 0)
+        if ((rc = oto_batch_take(b, e)) != 0)
             return rc;
     s = slot_at(b, b->tail++);
     s->state = OPEN;
@@ -576,7 +570,7 @@ int oto_batch_finish(oto_batch *b, oto_err *e)
     while (b->head < b->tail) {
         const int rc = slot_at(b, b->head)->state == OPEN
                            ? oto_fail(e, OTO_E_INTERNAL, "a window was left open")
-                           : take_one(b, e);
+                           : oto_batch_take(b, e);
 
         if (rc != 0)
             return rc;

@@ -72,7 +72,8 @@ void oto_batch_stop(oto_batch *b);
 int oto_batch_open(oto_batch *b, oto_window **out, oto_err *e) OTO_CHECK;
 /* The window last opened is complete and on its way; an empty one is taken back. */
 void oto_batch_close(oto_batch *b);
-/* Waits for a window that is under way, of which there is one, and gives out what is in order. */
+/* Waits for one of the windows there are, takes over what came of it and gives out what is in
+ * order. */
 int oto_batch_take(oto_batch *b, oto_err *e) OTO_CHECK;
 /* Recognises and gives out everything. */
 int oto_batch_finish(oto_batch *b, oto_err *e) OTO_CHECK;
