@@ -91,19 +91,22 @@ def write_all(folder, family, model, config):
 def main(out):
     shape = dict(output_size=512, num_blocks=2, **BLOCK)
     config = "encoder_conf:\n    output_size: 512\n    attention_heads: 4\n    kernel_size: 11\n"
+    network = dict(
+        encoder="SANMEncoder",
+        encoder_conf=dict(input_layer="pe", **shape),
+        predictor="CifPredictorV2",
+        predictor_conf=dict(idim=512, l_order=1, r_order=1, tail_threshold=0.45),
+        ctc_weight=0.0,
+        input_size=560,
+        vocab_size=VOCABULARY,
+    )
     write_all(
         out / "paraformer",
         "paraformer",
         Paraformer(
-            encoder="SANMEncoder",
-            encoder_conf=dict(input_layer="pe", **shape),
             decoder="ParaformerSANMDecoder",
             decoder_conf=dict(num_blocks=1, att_layer_num=1, **BLOCK),
-            predictor="CifPredictorV2",
-            predictor_conf=dict(idim=512, l_order=1, r_order=1, tail_threshold=0.45),
-            ctc_weight=0.0,
-            input_size=560,
-            vocab_size=VOCABULARY,
+            **network,
         ),
         config + "predictor_conf:\n    tail_threshold: 0.45\n",
     )
@@ -111,16 +114,10 @@ def main(out):
         out / "contextual",
         "contextual_paraformer",
         ContextualParaformer(
-            encoder="SANMEncoder",
-            encoder_conf=dict(input_layer="pe", **shape),
             decoder="ContextualParaformerDecoder",
             decoder_conf=dict(num_blocks=2, att_layer_num=2, **BLOCK),
-            predictor="CifPredictorV2",
-            predictor_conf=dict(idim=512, l_order=1, r_order=1, tail_threshold=0.45),
             inner_dim=512,
-            ctc_weight=0.0,
-            input_size=560,
-            vocab_size=VOCABULARY,
+            **network,
         ),
         config + "predictor_conf:\n    tail_threshold: 0.45\n",
     )

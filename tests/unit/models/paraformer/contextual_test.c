@@ -8,23 +8,9 @@
 
 static const seeded_size size = {.n_enc = 3, .n_dec = 3, .n_vocab = 120, .contextual = true};
 
-/* The model in each precision, made when first asked for. */
-static fixture made[OTO_COMPUTE_I8 + 1];
-
 static fixture *network(oto_compute c)
 {
-    if (made[c].model == NULL)
-        set_up(&made[c], size, c);
-    return &made[c];
-}
-
-static int release(void **state)
-{
-    (void)state;
-    for (oto_compute c = OTO_COMPUTE_F32; c <= OTO_COMPUTE_I8; c++)
-        if (made[c].model != NULL)
-            tear_down(&made[c]);
-    return 0;
+    return made_of(size, c);
 }
 
 static const char *one(void)

@@ -168,4 +168,24 @@ static inline void same_ids(const char *name, const fixture *f)
             fail_msg("%s[%d]: %d, expected %d", name, i, (int)f->net.ids[i], (int)expected[i]);
 }
 
+/* ---- a test's own model, in each precision, made when first asked for ---- */
+
+static fixture made[OTO_COMPUTE_I8 + 1];
+
+static inline fixture *made_of(seeded_size size, oto_compute c)
+{
+    if (made[c].model == NULL)
+        set_up(&made[c], size, c);
+    return &made[c];
+}
+
+static inline int release(void **state)
+{
+    (void)state;
+    for (oto_compute c = OTO_COMPUTE_F32; c <= OTO_COMPUTE_I8; c++)
+        if (made[c].model != NULL)
+            tear_down(&made[c]);
+    return 0;
+}
+
 #endif
