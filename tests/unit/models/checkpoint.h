@@ -198,6 +198,73 @@ static void checkpoint_free(checkpoint *c)
     free(c);
 }
 
+/* The tensors of a GGUF file as the checkpoint has them: filters as [channels][1][taps]. */
+static inline checkpoint *checkpoint_of(const oto_weights *w)
+{
+    static const char filters[] = "fsmn_block.weight";
+    checkpoint *c = calloc(1, sizeof *c);
+
+    for (size_t i = 0; c != NULL && i < oto_weights_count(w); i++) {
+        const oto_tensor *t = oto_weights_at(w, i);
+        const size_t n = strlen(t->name);
+        checkpoint_tensor *new;
+
+        if (strncmp(t->name, "cmvn.", 5) == 0)
+            continue;
+        new = checkpoint_add(c, t, t->name);
+        if (n >= strlen(filters) && strcmp(t->name + n - strlen(filters), filters) == 0)
+            checkpoint_turn(new, 3, (int64_t[]){t->dim[1], 1, t->dim[0]});
+    }
+    return c;
+}
+
+/* tokens.json: a list of strings that need no escapes. */
+static inline bool checkpoint_tokens(const char *path, const oto_weights *w, const char *key)
+{
+    FILE *f = fopen(path, "w");
+    oto_slice s;
+
+    if (f == NULL)
+        return false;
+    for (size_t i = 0; oto_weights_array_str(w, key, i, &s); i++)
+        fprintf(f, "%s\"%.*s\"", i == 0 ? "[" : ",\n", (int)s.n, s.p);
+    fprintf(f, "]\n");
+    return fclose(f) == 0;
+}
+
+/* FunASR's folder of the punctuation model in the GGUF file at `from`; shift: sanm_shfit, 0 for the
+ * one that is not realtime. */
+static inline bool checkpoint_punctuation(const char *from, const char *folder, int shift)
+{
+    char path[1000];
+    oto_weights *w;
+    checkpoint *c;
+    oto_err e;
+    FILE *f;
+    bool ok;
+
+    if (oto_mkdirs(folder, &e) != 0 || oto_weights_open(from, &w, &e) != 0)
+        return false;
+    c = checkpoint_of(w);
+    snprintf(path, sizeof path, "%s/model.pt", folder);
+    ok = c != NULL && checkpoint_write(c, path);
+    checkpoint_free(c);
+    snprintf(path, sizeof path, "%s/tokens.json", folder);
+    ok = checkpoint_tokens(path, w, "ct.vocab") && ok;
+    oto_weights_close(w);
+    snprintf(path, sizeof path, "%s/config.yaml", folder);
+    f = fopen(path, "w");
+    if (f == NULL)
+        return false;
+    fprintf(f,
+            "model: CTTransformer%s\nmodel_conf:\n    ignore_id: 0\n    punc_list:\n    - <unk>\n"
+            "    - _\n    - ，\n    - 。\n    - ？\n    - 、\n    sentence_end_id: 3\n"
+            "encoder: %s\nencoder_conf:\n    attention_heads: 8\n    kernel_size: 11\n"
+            "    sanm_shfit: %d\n",
+            shift > 0 ? "Streaming" : "", shift > 0 ? "SANMVadEncoder" : "SANMEncoder", shift);
+    return fclose(f) == 0 && ok;
+}
+
 /* ---- the same as PyTorch exports it to ONNX ---- */
 
 static void checkpoint_varint(checkpoint_bytes *b, uint64_t v)
@@ -281,7 +348,7 @@ static const char *checkpoint_held(char out[160], const char *name)
 }
 
 /* Turns c's matrices. */
-static bool checkpoint_write_onnx(checkpoint *c, const char *path)
+static inline bool checkpoint_write_onnx(checkpoint *c, const char *path)
 {
     static const uint8_t head[] = {8, 8, 18, 7, 'p', 'y', 't', 'o', 'r', 'c', 'h'};
     checkpoint_bytes graph = {0}, file = {0};
@@ -322,7 +389,7 @@ static void checkpoint_vector(FILE *f, const char *tag, const float *v, int n)
     fprintf(f, "]\n");
 }
 
-static bool checkpoint_mvn(const char *path, const float *shift, const float *scale, int n)
+static inline bool checkpoint_mvn(const char *path, const float *shift, const float *scale, int n)
 {
     FILE *f = fopen(path, "w");
 

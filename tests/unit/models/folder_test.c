@@ -52,30 +52,10 @@ static const float *values_of(const oto_weights *w, const char *name, int *n)
     return t->data;
 }
 
-/* The tensors of a GGUF file as the checkpoint has them: filters as [channels][1][taps]. */
-static checkpoint *of_gguf(const oto_weights *w)
-{
-    checkpoint *c = calloc(1, sizeof *c);
-
-    assert_non_null(c);
-    for (size_t i = 0; i < oto_weights_count(w); i++) {
-        const oto_tensor *t = oto_weights_at(w, i);
-        checkpoint_tensor *new;
-
-        if (strncmp(t->name, "cmvn.", 5) == 0)
-            continue;
-        new = checkpoint_add(c, t, t->name);
-        if (ends(t->name, "fsmn_block.weight"))
-            checkpoint_turn(new, 3, (int64_t[]){t->dim[1], 1, t->dim[0]});
-    }
-    return c;
-}
-
 static void write_beside(const oto_weights *w, const char *vocabulary)
 {
     const float *shift, *scale;
     char path[200];
-    oto_slice s;
     FILE *f;
     int n;
 
@@ -84,14 +64,7 @@ static void write_beside(const oto_weights *w, const char *vocabulary)
     scale = values_of(w, "cmvn.scale", &n);
     assert_true(checkpoint_mvn(path, shift, scale, n));
     put_path(path, "model/tokens.json");
-    f = fopen(path, "w");
-    assert_non_null(f);
-    for (size_t i = 0; i < oto_weights_array_len(w, vocabulary); i++) {
-        assert_true(oto_weights_array_str(w, vocabulary, i, &s));
-        fprintf(f, "%s\"%.*s\"", i == 0 ? "[" : ",\n", (int)s.n, s.p);
-    }
-    fprintf(f, "]\n");
-    fclose(f);
+    assert_true(checkpoint_tokens(path, w, vocabulary));
     put_path(path, "model/config.yaml");
     f = fopen(path, "w");
     assert_non_null(f);
@@ -108,7 +81,7 @@ static void write_folder(const char *from, const char *vocabulary, void (*spoil)
     char path[200];
 
     ASSERT_OK(oto_weights_open(from, &w, e_));
-    c = of_gguf(w);
+    c = checkpoint_of(w);
     if (spoil != NULL)
         spoil(c);
     put_path(path, "model/model.pt");
@@ -139,7 +112,7 @@ static void write_graph(const char *from, const char *main_file)
     char path[200];
 
     ASSERT_OK(oto_weights_open(from, &w, e_));
-    c = of_gguf(w);
+    c = checkpoint_of(w);
     put_path(path, "model/model.pt");
     assert_int_equal(unlink(path), 0);
     snprintf(path, sizeof path, "%s/model/%s", dir, main_file);
