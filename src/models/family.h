@@ -61,6 +61,7 @@ typedef struct {
     int (*punc_new)(const void *impl, oto_pool *pool, oto_arena *a, void **state, oto_err *e);
     int (*punc_push)(void *state, const oto_timed_piece *piece, int64_t tag, size_t *used,
                      const oto_punc_token **out);
+    int (*punc_pause)(void *state, const oto_punc_token **out);
     int (*punc_finish)(void *state, const oto_punc_token **out);
     void (*punc_reset)(void *state);
 } oto_family;

@@ -128,6 +128,11 @@ typedef struct {
     char *kv8;      /* keys and values of one sequence in 8 bits */
     const int *end; /* [n_seq]: the row behind each sequence; set before running */
     int n_seq;
+    /* As FunASR's SANMVadEncoder: no row sees those behind it, but in the last of several layers
+     * all; there the rows before `pause` - 1 see those before `pause` alone, where that is in the
+     * sequence. Memory is not masked. Unless set all see all. */
+    bool looks_back;
+    int pause;
     oto_stop stop; /* asked before each layer; none unless set */
 } oto_sanm;
 size_t oto_sanm_bytes(const oto_sanm_dims *s, int max_rows);

@@ -197,6 +197,9 @@ size_t oto_punc_bytes(const oto_model *m);
  * number. What comes out does not depend on how the text was cut into pieces. */
 int oto_punc_push(oto_punc *p, const oto_timed_piece *piece, int64_t tag, size_t *used,
                   const oto_punc_token **out);
+/* The speaker pauses here, and the text goes on. To a model for realtime speech a stretch between
+ * pauses is what it reads at once; others make nothing of it. Returns as oto_punc_push does. */
+int oto_punc_pause(oto_punc *p, const oto_punc_token **out);
 /* The text ends here: what is left of it. Then as after oto_punc_reset. */
 int oto_punc_finish(oto_punc *p, const oto_punc_token **out);
 void oto_punc_reset(oto_punc *p);

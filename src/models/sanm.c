@@ -258,8 +258,31 @@ static void memory_task(void *arg, int task, int thread)
                     to, m->x);
 }
 
+/* The rows [from, to) of a sequence over its first t rows. */
+static void attend_rows(oto_sanm *s, const float *qkv, int from, int to, int t, float *out)
+{
+    const size_t d = (size_t)s->dims.d, ld = 3 * d;
+
+    if (to > from)
+        oto_sanm_attend(s, qkv + (size_t)from * ld, ld, to - from, qkv + d, qkv + 2 * d, ld, t,
+                        out + (size_t)from * d);
+}
+
+/* Each row over what it sees. */
+static void attend_masked(oto_sanm *s, const float *qkv, int n, bool last, float *out)
+{
+    const int apart = last && s->pause > 0 && s->pause < n ? s->pause - 1 : 0;
+
+    for (int i = 0; i < n && !last; i++)
+        attend_rows(s, qkv, i, i + 1, i + 1, out);
+    if (last) {
+        attend_rows(s, qkv, 0, apart, s->pause, out);
+        attend_rows(s, qkv, apart, n, n, out);
+    }
+}
+
 /* h = attention, x = memory, plus x where the block is as wide as what it reads. */
-static void attend(oto_sanm *s, const oto_sanm_layer *layer)
+static void attend(oto_sanm *s, const oto_sanm_layer *layer, bool last)
 {
     const size_t d = (size_t)s->dims.d;
 
@@ -271,7 +294,10 @@ static void attend(oto_sanm *s, const oto_sanm_layer *layer)
 
         if (n == 0)
             continue;
-        oto_sanm_attend(s, qkv, 3 * d, n, qkv + d, qkv + 2 * d, 3 * d, n, s->h + (size_t)first * d);
+        if (s->looks_back)
+            attend_masked(s, qkv, n, last, s->h + (size_t)first * d);
+        else
+            attend_rows(s, qkv, 0, n, n, s->h + (size_t)first * d);
         oto_pool_run(s->pool, (n + MEMORY_ROWS - 1) / MEMORY_ROWS, memory_task, &m);
     }
 }
@@ -296,7 +322,7 @@ bool oto_sanm_run(oto_sanm *s, const oto_sanm_layer *layers, int n_layers, bool 
             return false;
         oto_pool_run(s->pool, (n + c.rows - 1) / c.rows, carry_task, &c);
         if (c.next != NULL)
-            attend(s, c.next);
+            attend(s, c.next, i > 0 && i + 1 == n_layers);
     }
     return true;
 }

@@ -104,6 +104,11 @@ int oto_punc_push(oto_punc *p, const oto_timed_piece *piece, int64_t tag, size_t
     return p->family->punc_push(p->state, piece, tag, used, out);
 }
 
+int oto_punc_pause(oto_punc *p, const oto_punc_token **out)
+{
+    return p->family->punc_pause(p->state, out);
+}
+
 int oto_punc_finish(oto_punc *p, const oto_punc_token **out)
 {
     return p->family->punc_finish(p->state, out);

@@ -124,6 +124,15 @@ static int push(oto_punctuator *p, const oto_word *w)
     return rc;
 }
 
+/* Segments are what speech has between pauses, or a window's length. */
+static int end_segment(oto_punctuator *p)
+{
+    const oto_punc_token *out = NULL;
+    const int n = oto_punc_pause(p->punc, &out);
+
+    return give(p, out, n);
+}
+
 /* Nothing but what the punctuation model takes for white space? */
 static bool is_blank(const char *text)
 {
@@ -158,6 +167,8 @@ int oto_punctuator_push(oto_punctuator *p, const oto_segment *s)
         rc = push(p, &whole);
     for (int i = 0; i < s->n_words && rc == 0; i++)
         rc = push(p, &s->words[i]);
+    if (rc == 0)
+        rc = end_segment(p);
     p->n_segments++;
     return rc;
 }

@@ -237,6 +237,18 @@ static int read_marks(oto_weights *w, oto_slice text, oto_err *e)
     return oto_weights_put_strs(w, "ct.punc", copy, at, n, e);
 }
 
+/* The class that FunASR runs it with tells the realtime model: its tensors are named alike. */
+static int read_class(oto_weights *w, oto_slice text, oto_err *e)
+{
+    oto_slice *items;
+    size_t n;
+    const int rc = oto_yaml_get(text, "", "model", w->a, &items, &n, e);
+
+    if (rc != 0 || n != 1 || !oto_slice_is(items[0], "CTTransformerStreaming"))
+        return rc;
+    return oto_weights_put_int(w, "ct.realtime", 1, e);
+}
+
 static int read_config(oto_weights *w, const kind *k, oto_err *e)
 {
     const bool marks = strcmp(k->architecture, "ct-transformer") == 0;
@@ -250,6 +262,8 @@ static int read_config(oto_weights *w, const kind *k, oto_err *e)
         return oto_fail(e, rc, "%s", why.text);
     for (size_t i = 0; i < OTO_COUNT(k->numbers) && k->numbers[i].key != NULL && rc == 0; i++)
         rc = read_number(w, text, &k->numbers[i], e);
+    if (rc == 0 && marks)
+        rc = read_class(w, text, e);
     return rc == 0 && marks ? read_marks(w, text, e) : rc;
 }
 

@@ -236,7 +236,12 @@ int oto_yaml_get(oto_slice text, const char *section, const char *key, oto_arena
     if (text.n > MAX_BYTES)
         l.p = l.end;
     while (rc == 0 && next_line(&l)) {
-        if (l.indent == 0 && !is_item(l.line)) {
+        if (section[0] == '\0') {
+            if (l.indent == 0 && is_key(l.line, key, &value)) {
+                rc = add_value(&f, &l, value, 0, e);
+                break;
+            }
+        } else if (l.indent == 0 && !is_item(l.line)) {
             inside = is_key(l.line, section, &value) && (value.n == 0 || value.p[0] == '#');
             indent = 0;
         } else if (inside) {

@@ -4,7 +4,7 @@
  * What comes out is bounded, ends with a sentence, and is the same however the text is cut. */
 #include "models/ct_punc/ct_punc.h"
 
-static void by_rule(ct_network *net, const int *ids, int n, ct_mark *marks);
+static void by_rule(ct_network *net, const int *ids, int n, int pause, ct_mark *marks);
 static int sum_of(const ct_punc *m, oto_slice token);
 #define oto_ct_network_run by_rule
 #define oto_ct_id          sum_of
@@ -28,10 +28,10 @@ static int sum_of(const ct_punc *m, oto_slice token)
 }
 
 /* Most tokens have no mark, or no text would reach the cuts. */
-static void by_rule(ct_network *net, const int *ids, int n, ct_mark *marks)
+static void by_rule(ct_network *net, const int *ids, int n, int pause, ct_mark *marks)
 {
     (void)net;
-    MUST(n > 0 && n <= CT_ROWS);
+    MUST(n > 0 && n <= CT_ROWS && pause >= 0 && pause <= CT_ROWS);
     for (int i = 0; i < n; i++)
         marks[i] = ids[i] <= CT_PAUSE ? (ct_mark)ids[i] : CT_NONE;
 }

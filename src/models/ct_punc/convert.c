@@ -26,7 +26,7 @@ static oto_sanm_dims dims_of(const ct_punc *m, oto_compute compute)
                            .heads = m->heads,
                            .ffn = m->ffn,
                            .n_taps = CT_TAPS,
-                           .left = CT_TAPS / 2,
+                           .left = CT_TAPS / 2 + m->shift,
                            .eps = 1e-12f,
                            .type = oto_dense_type(compute)};
 }
@@ -48,7 +48,7 @@ static bool lawful_heads(int64_t heads)
 
 static int find_sizes(const oto_weights *src, ct_punc *m, oto_err *e)
 {
-    int64_t heads = 8, taps = CT_TAPS, shift = 0;
+    int64_t heads = 8, taps = CT_TAPS, shift = 0, realtime = 0;
     int rc;
 
     if ((rc = oto_count_rows(src, "embed.weight", 1, 1 << 24, &m->n_vocab, e)) != 0 ||
@@ -67,11 +67,14 @@ static int find_sizes(const oto_weights *src, ct_punc *m, oto_err *e)
         return oto_fail(e, OTO_E_UNSUPPORTED,
                         "%s: %lld heads and filters of %lld are not CT-Transformer's",
                         oto_weights_path(src), (long long)heads, (long long)taps);
-    if (shift != 0)
-        return oto_fail(e, OTO_E_UNSUPPORTED,
-                        "%s: the realtime variant (ct.shift %lld) is not known here",
-                        oto_weights_path(src), (long long)shift);
+    oto_weights_int(src, "ct.realtime", &realtime);
+    if (shift < 0 || shift > (realtime != 0 ? CT_TAPS / 2 : 0))
+        return oto_fail(e, OTO_E_UNSUPPORTED, "%s: filters shifted by %lld in a model that is %s",
+                        oto_weights_path(src), (long long)shift,
+                        realtime != 0 ? "realtime" : "not realtime");
     m->heads = (int)heads;
+    m->shift = (int)shift;
+    m->realtime = realtime != 0;
     return 0;
 }
 
@@ -162,6 +165,8 @@ int oto_ct_pack(const oto_weights *src, oto_compute compute, oto_gguf_writer *ds
         (rc = oto_gguf_put_int(dst, "ct.ffn", m.ffn, e)) != 0 ||
         (rc = oto_gguf_put_int(dst, "ct.layers", m.n_layers, e)) != 0 ||
         (rc = oto_gguf_put_int(dst, "ct.vocabulary", m.n_vocab, e)) != 0 ||
+        (rc = oto_gguf_put_int(dst, "ct.shift", m.shift, e)) != 0 ||
+        (rc = oto_gguf_put_int(dst, "ct.realtime", m.realtime, e)) != 0 ||
         (rc = pack_marks(src, dst, &m, e)) != 0 || (rc = pack_vocabulary(src, dst, &m, a, e)) != 0)
         return rc;
     for (int i = 0; i < m.n_layers && rc == 0; i++) {
@@ -180,7 +185,7 @@ int oto_ct_pack(const oto_weights *src, oto_compute compute, oto_gguf_writer *ds
 
 static int get_keys(const oto_weights *w, ct_punc *m, oto_err *e)
 {
-    int64_t heads, ffn, layers, vocab;
+    int64_t heads, ffn, layers, vocab, shift = 0, realtime = 0;
     int rc;
 
     if ((rc = oto_get_int(w, "ct.heads", 2, 8, &heads, e)) != 0 ||
@@ -191,6 +196,13 @@ static int get_keys(const oto_weights *w, ct_punc *m, oto_err *e)
     if (!lawful_heads(heads))
         return oto_fail(e, OTO_E_INPUT, "%s: ct.heads is %lld", oto_weights_path(w),
                         (long long)heads);
+    /* Files packed before there was a realtime model do not have these. */
+    if (oto_weights_int(w, "ct.shift", &shift) && (shift < 0 || shift > CT_TAPS / 2))
+        return oto_fail(e, OTO_E_INPUT, "%s: ct.shift is %lld", oto_weights_path(w),
+                        (long long)shift);
+    oto_weights_int(w, "ct.realtime", &realtime);
+    m->shift = (int)shift;
+    m->realtime = realtime != 0;
     m->heads = (int)heads;
     m->ffn = (int)ffn;
     m->n_layers = (int)layers;

@@ -5,7 +5,13 @@
  * follows. What stands before a sentence end is settled, its last two tokens' marks never, but at
  * the end of the text. A sentence of more than 200 tokens is cut at its last comma. As FunASR's
  * CTTransformer.inference, which has no bound where not even a comma comes: here the tokens are
- * then given out as they are. */
+ * then given out as they are.
+ *
+ * The realtime model reads a stretch between two pauses at once, behind the tokens since the last
+ * sentence end, which it read before (CTTransformerStreaming.inference, its cache). A mark is
+ * settled in the first such reading that has a token behind it; the tokens read again change no
+ * more, they only tell where the next reading begins. They wait for their sentence's end written.
+ */
 #include "models/ct_punc/ct_punc.h"
 
 #include <string.h>
@@ -14,7 +20,7 @@ typedef struct {
     const ct_punc *m;
     ct_network net;
     ct_token *tokens; /* [CT_ROWS] that wait */
-    int n, n_new;     /* of them; since the last pass */
+    int n, n_seen;    /* of them; in the last pass */
     ct_mark *marks;   /* [CT_ROWS] */
     int *ids;         /* [CT_ROWS] */
     char *text;       /* [CT_ROWS][CT_TOKEN_BYTES], without gaps */
@@ -23,6 +29,13 @@ typedef struct {
     uint32_t piece;      /* number of the present one */
     oto_punc_token *out; /* [CT_ROWS] */
     char *written;       /* [CT_ROWS][OTO_PUNC_TOKEN_BYTES] */
+
+    /* Of the realtime model: */
+    int n_known, n_gone; /* tokens of this reading that stood in the last one; that are dropped */
+    ct_mark last_mark;   /* behind the last token before the pause, which is not settled */
+    int n_held, n_given; /* of `out` that wait for their sentence's end; that the caller has now */
+    bool spaced;         /* the last one held is a word of ASCII, */
+    uint32_t held_piece; /* which ends in this piece */
 } state;
 
 /* ---- life ---- */
@@ -39,7 +52,10 @@ static void punc_reset(void *state_)
 {
     state *s = state_;
 
-    s->n = s->n_new = 0;
+    s->n = s->n_seen = 0;
+    s->n_known = s->n_gone = s->n_held = s->n_given = 0;
+    s->spaced = false;
+    s->held_piece = 0;
     s->n_text = 0;
     s->open = false;
 }
@@ -118,25 +134,126 @@ static void drop(state *s, int n)
         s->tokens[i].at -= bytes;
 }
 
-/* All tokens through the network; *out those that are settled. */
-static int pass(state *s, bool last, const oto_punc_token **out)
+/* The first n tokens through the network. */
+static void run(state *s, int n)
+{
+    for (int i = s->n_seen; i < n; i++)
+        s->tokens[i].id = oto_ct_id(s->m, (oto_slice){s->text + s->tokens[i].at, s->tokens[i].n});
+    for (int i = 0; i < n; i++)
+        s->ids[i] = s->tokens[i].id;
+    oto_ct_network_run(&s->net, s->ids, n, s->n_known, s->marks);
+    for (int i = 1; i < n; i++)
+        if (s->tokens[i].rest)
+            s->marks[i - 1] = CT_NONE;
+}
+
+/* ---- the realtime model ---- */
+
+/* What was given belongs to us again. */
+static void take_back(state *s)
+{
+    const size_t n = (size_t)(s->n_held - s->n_given), size = OTO_PUNC_TOKEN_BYTES;
+
+    if (s->n_given == 0)
+        return;
+    memmove(s->out, s->out + s->n_given, n * sizeof *s->out);
+    memmove(s->written, s->written + (size_t)s->n_given * size, n * size);
+    for (size_t i = 0; i < n; i++)
+        s->out[i].word.text = s->written + i * size;
+    s->n_held = (int)n;
+    s->n_given = 0;
+}
+
+/* The sentences among those held, or all; what comes out ends with a sentence. */
+static int give_held(state *s, bool all, const oto_punc_token **out)
+{
+    int n = s->n_held;
+
+    while (!all && n > 0 && !s->out[n - 1].ends)
+        n--;
+    if (n > 0)
+        s->out[n - 1].ends = true;
+    s->n_given = n;
+    *out = s->out;
+    return n;
+}
+
+/* Where the tokens begin whose marks are not settled yet: with the last before the pause. */
+static int unsettled(const state *s)
+{
+    return OTO_MAX(s->n_known - 1 - s->n_gone, 0);
+}
+
+static void hold(state *s, int i, ct_mark mark, bool last)
+{
+    const ct_token *t = &s->tokens[i];
+    char *to = s->written + (size_t)s->n_held * OTO_PUNC_TOKEN_BYTES;
+
+    oto_ct_write_realtime(t, s->text, s->spaced, &mark, last, to);
+    s->out[s->n_held++] = (oto_punc_token){.word = {t->start_ms, t->end_ms, to, t->probability},
+                                           .tag = t->tag,
+                                           .joined = t->first_piece == s->held_piece,
+                                           .ends = ends_sentence(mark)};
+    s->spaced = oto_ct_is_ascii(t, s->text);
+    s->held_piece = t->last_piece;
+}
+
+/* One block more of a reading that goes on. */
+static void read_block(state *s)
+{
+    const int n = s->n_seen + CT_BLOCK;
+    int done;
+
+    run(s, n);
+    done = settled(s->marks, n);
+    for (int i = unsettled(s); i < done; i++)
+        hold(s, i, s->marks[i], false);
+    s->n_gone += done;
+    drop(s, done);
+    s->n_seen = n - done;
+}
+
+/* The reading ends; the next one begins behind the last sentence that something follows, but for
+ * the text's first two tokens. */
+static void end_reading(state *s)
+{
+    int cut;
+
+    while (s->n - s->n_seen > CT_BLOCK)
+        read_block(s);
+    run(s, s->n);
+    for (int i = unsettled(s); i < s->n - 1; i++)
+        hold(s, i, s->marks[i], false);
+    s->last_mark = s->marks[s->n - 1];
+    for (cut = s->n - 2; cut >= 0; cut--)
+        if (cut + s->n_gone > 1 && ends_sentence(s->marks[cut]))
+            break;
+    drop(s, cut + 1);
+    s->n_known = s->n;
+    s->n_gone = s->n_seen = 0;
+}
+
+static bool has_more(const state *s)
+{
+    return s->n_gone + s->n > s->n_known;
+}
+
+/* ---- both ---- */
+
+/* A block that is not the last; *out what is settled. */
+static int pass(state *s, const oto_punc_token **out)
 {
     int n;
 
-    if (s->n == 0)
-        return 0;
-    for (int i = s->n - s->n_new; i < s->n; i++)
-        s->tokens[i].id = oto_ct_id(s->m, (oto_slice){s->text + s->tokens[i].at, s->tokens[i].n});
-    for (int i = 0; i < s->n; i++)
-        s->ids[i] = s->tokens[i].id;
-    oto_ct_network_run(&s->net, s->ids, s->n, s->marks);
-    for (int i = 1; i < s->n; i++)
-        if (s->tokens[i].rest)
-            s->marks[i - 1] = CT_NONE;
-    s->n_new = 0;
-    n = last ? s->n : settled(s->marks, s->n);
-    give(s, n, last);
+    if (s->m->realtime) {
+        read_block(s);
+        return give_held(s, false, out);
+    }
+    run(s, s->n);
+    n = settled(s->marks, s->n);
+    give(s, n, false);
     drop(s, n);
+    s->n_seen = s->n;
     *out = s->out;
     return n;
 }
@@ -151,7 +268,6 @@ static void begin(state *s, const oto_timed_piece *p, int64_t tag, bool rest)
                                    .start_ms = p->start_ms,
                                    .tag = tag,
                                    .probability = p->probability};
-    s->n_new++;
 }
 
 static void append(state *s, const oto_timed_piece *p, const char *bytes, size_t n)
@@ -172,6 +288,7 @@ static int punc_push(void *state_, const oto_timed_piece *p, int64_t tag, size_t
     state *s = state_;
     int n;
 
+    take_back(s);
     s->piece += *used == 0;
     while (*used < p->text.n) {
         const char *at = p->text.p + *used;
@@ -181,8 +298,11 @@ static int punc_push(void *state_, const oto_timed_piece *p, int64_t tag, size_t
         const bool goes_on = s->open && ascii && !space;
 
         if (!space && (!goes_on || s->tokens[s->n - 1].n == CT_TOKEN_BYTES)) {
-            if (s->n_new == CT_BLOCK && (n = pass(s, false, out)) > 0)
-                return n; /* and this character with the next call */
+            while (s->n - s->n_seen >= CT_BLOCK)
+                if ((n = pass(s, out)) > 0)
+                    return n; /* and this character with the next call */
+            if (s->n_held + s->n - unsettled(s) == CT_ROWS && s->n_held > 0)
+                return give_held(s, true, out);
             begin(s, p, tag, goes_on);
         }
         if (!space)
@@ -193,11 +313,42 @@ static int punc_push(void *state_, const oto_timed_piece *p, int64_t tag, size_t
     return 0;
 }
 
+static int punc_pause(void *state_, const oto_punc_token **out)
+{
+    state *s = state_;
+
+    if (!s->m->realtime)
+        return 0;
+    take_back(s);
+    s->open = false;
+    if (has_more(s))
+        end_reading(s);
+    return give_held(s, false, out);
+}
+
+static int finish_realtime(state *s, const oto_punc_token **out)
+{
+    take_back(s);
+    if (has_more(s))
+        end_reading(s);
+    if (s->n > 0)
+        hold(s, s->n - 1, s->last_mark, true);
+    return give_held(s, true, out);
+}
+
 static int punc_finish(void *state_, const oto_punc_token **out)
 {
-    const int n = pass(state_, true, out);
+    state *s = state_;
+    int n = s->n;
 
-    punc_reset(state_);
+    if (s->m->realtime) {
+        n = finish_realtime(s, out);
+    } else if (n > 0) {
+        run(s, n);
+        give(s, n, true);
+        *out = s->out;
+    }
+    punc_reset(s);
     return n;
 }
 
@@ -211,6 +362,7 @@ const oto_family oto_family_ct_punc = {
     .punc_bytes = punc_bytes,
     .punc_new = punc_new,
     .punc_push = punc_push,
+    .punc_pause = punc_pause,
     .punc_finish = punc_finish,
     .punc_reset = punc_reset,
 };

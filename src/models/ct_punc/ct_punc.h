@@ -3,7 +3,9 @@
  *
  *   token ids -> embedding of 256 -> SAN-M (4 × 256, heads of 32) -> norm -> one of 6 marks
  *
- * Source: FunASR funasr/models/ct_transformer/model.py. docs/models/ct-punc.md describes it. */
+ * Source: FunASR funasr/models/ct_transformer/model.py and, for realtime speech,
+ * funasr/models/ct_transformer_streaming/{model,encoder}.py. docs/models/ct-punc.md describes both.
+ */
 #ifndef OTO_CT_PUNC_H
 #define OTO_CT_PUNC_H
 
@@ -26,6 +28,8 @@ typedef struct {
     oto_sanm_dims sanm;
     int n_layers, heads, ffn, n_vocab, n_marks;
     int unknown; /* id */
+    int shift;   /* of the memory's filters into the past */
+    bool realtime;
     oto_mat embed;
     oto_sanm_layer *layers; /* [n_layers] */
     oto_norm norm;
@@ -54,8 +58,9 @@ typedef struct {
 size_t oto_ct_network_bytes(const ct_punc *m);
 int oto_ct_network_new(const ct_punc *m, oto_pool *pool, oto_arena *a, ct_network *out,
                        oto_err *e) OTO_CHECK;
-/* The most probable mark behind each of n <= CT_ROWS tokens. */
-void oto_ct_network_run(ct_network *net, const int *ids, int n, ct_mark *marks);
+/* The most probable mark behind each of n <= CT_ROWS tokens. pause: how many of the text's tokens
+ * stood before the speaker's last pause, for the realtime model; others see all. */
+void oto_ct_network_run(ct_network *net, const int *ids, int n, int pause, ct_mark *marks);
 
 /* ---- text (text.c) ---- */
 
@@ -74,5 +79,10 @@ typedef struct {
  * less than OTO_PUNC_TOKEN_BYTES. */
 size_t oto_ct_write(const ct_token *t, const char *text, ct_mark *marks, int i, bool last,
                     char *out);
+/* As the realtime model's: the same marks behind ASCII, no capitals. `spaced`: a word of ASCII
+ * stands before it. */
+void oto_ct_write_realtime(const ct_token *t, const char *text, bool spaced, ct_mark *mark,
+                           bool last, char *out);
+bool oto_ct_is_ascii(const ct_token *t, const char *text);
 
 #endif

@@ -1,4 +1,5 @@
-/* network: ids of tokens to the marks behind them, each from all of the tokens. */
+/* network: ids of tokens to the marks behind them, each from all of the tokens; in the realtime
+ * model from those before it, but for the last layer. */
 #include "models/ct_punc/ct_punc.h"
 
 size_t oto_ct_network_bytes(const ct_punc *m)
@@ -16,7 +17,7 @@ int oto_ct_network_new(const ct_punc *m, oto_pool *pool, oto_arena *a, ct_networ
     return oto_arena_get(a, CT_ROWS * (size_t)m->n_marks, sizeof *out->logits, &out->logits, e);
 }
 
-void oto_ct_network_run(ct_network *net, const int *ids, int n, ct_mark *marks)
+void oto_ct_network_run(ct_network *net, const int *ids, int n, int pause, ct_mark *marks)
 {
     const ct_punc *m = net->m;
 
@@ -25,6 +26,8 @@ void oto_ct_network_run(ct_network *net, const int *ids, int n, ct_mark *marks)
     net->end = n;
     net->sanm.end = &net->end;
     net->sanm.n_seq = 1;
+    net->sanm.looks_back = m->realtime;
+    net->sanm.pause = pause;
     oto_sanm_place(&net->sanm);
     oto_sanm_run(&net->sanm, m->layers, m->n_layers, true, &m->norm);
     oto_dense_run(net->sanm.pool, &m->out, net->sanm.x, n, OTO_ACT_NONE, NULL, net->logits);

@@ -349,8 +349,10 @@ static inline void seeded_ct_piece(int i, int n, char out[16])
         out[oto_utf8_put(out, 0x9000 - (uint32_t)i)] = '\0';
 }
 
-/* A punctuation model with these pieces, or those of seeded_ct_piece when pieces is NULL. */
-static inline bool seeded_ct(const char *path, int n_layers, const char *const *pieces, int n)
+/* A punctuation model with these pieces, or those of seeded_ct_piece when pieces is NULL; realtime:
+ * as FunASR's CTTransformerStreaming. */
+static inline bool seeded_ct_of(const char *path, int n_layers, const char *const *pieces, int n,
+                                bool realtime)
 {
     static const char *const names[] = {"<unk>", "_", "，", "。", "？", "、"};
     oto_slice marks[6];
@@ -374,7 +376,9 @@ static inline bool seeded_ct(const char *path, int n_layers, const char *const *
         marks[i] = (oto_slice){names[i], strlen(names[i])};
     s.failed = s.failed || oto_gguf_put_strs(s.w, "ct.vocab", v, (size_t)n, &e) != 0 ||
                oto_gguf_put_strs(s.w, "ct.punc", marks, 6, &e) != 0 ||
-               oto_gguf_put_int(s.w, "ct.heads", 8, &e) != 0;
+               oto_gguf_put_int(s.w, "ct.heads", 8, &e) != 0 ||
+               (realtime && (oto_gguf_put_int(s.w, "ct.shift", 5, &e) != 0 ||
+                             oto_gguf_put_int(s.w, "ct.realtime", 1, &e) != 0));
     seeded_matrix(&s, "", "embed", n, 256);
     for (int i = 0; i < n_layers; i++) {
         char prefix[64];
@@ -386,6 +390,11 @@ static inline bool seeded_ct(const char *path, int n_layers, const char *const *
     seeded_norm(&s, "encoder.", "after_norm", 256);
     seeded_dense(&s, "", "decoder", 6, 256);
     return seeded_end(&s, path);
+}
+
+static inline bool seeded_ct(const char *path, int n_layers, const char *const *pieces, int n)
+{
+    return seeded_ct_of(path, n_layers, pieces, n, false);
 }
 
 /* Signal G: a second of 440 Hz in noise, as 16-bit samples. */

@@ -3,7 +3,7 @@
 #include "models/ct_punc/ct_punc.h"
 
 /* In its place. */
-static void by_rule(ct_network *net, const int *ids, int n, ct_mark *marks);
+static void by_rule(ct_network *net, const int *ids, int n, int pause, ct_mark *marks);
 #define oto_ct_network_run by_rule
 #include "models/ct_punc/ct_punc.c"
 #undef oto_ct_network_run
@@ -28,8 +28,9 @@ static oto_arena *arena;
 static oto_punc *punc;
 static int longest; /* sequence that went through the network */
 
-static void by_rule(ct_network *net, const int *ids, int n, ct_mark *marks)
+static void by_rule(ct_network *net, const int *ids, int n, int pause, ct_mark *marks)
 {
+    (void)pause;
     longest = OTO_MAX(longest, n);
     for (int i = 0; i < n; i++) {
         oto_slice s;

@@ -1,5 +1,6 @@
-/* The network against PyTorch: FunASR's CT-Transformer with the same seeded weights (torch 2.11.0,
- * funasr 1.4.16, float32, one thread); its vocabulary; files that are refused. */
+/* The network against PyTorch: FunASR's CT-Transformer, both classes, with the same seeded weights
+ * (tests/reference/funasr_punc.py; torch 2.11.0, funasr 1.4.16, float32, one thread); its
+ * vocabulary; files that are refused. */
 #include "models/ct_punc/network.c"
 
 #include "unit/models/seeded.h"
@@ -12,6 +13,37 @@
 #define N_VOCAB 1000
 #define ROWS    30
 
+/* Of the realtime model of 3 layers, the speaker's pause behind 12 tokens or none; of 1 layer. */
+static const struct {
+    int n_layers, pause, labels[ROWS];
+    float row0[6], row29[6];
+} realtime[] = {
+    {3,
+     0,
+     {2, 2, 2, 2, 0, 2, 1, 2, 3, 1, 5, 4, 4, 5, 2, 1, 4, 3, 2, 1, 2, 5, 4, 0, 0, 4, 2, 5, 5, 1},
+     {-1.84571f, 1.01337f, 3.23596f, 0.29339f, -1.01024f, 1.21807f},
+     {0.99983f, 1.81540f, 0.19953f, 0.27790f, -0.25122f, 0.95563f}},
+    {3,
+     1,
+     {2, 2, 2, 2, 0, 2, 1, 2, 3, 1, 5, 4, 4, 5, 2, 1, 4, 3, 2, 1, 2, 5, 4, 0, 0, 4, 2, 5, 5, 1},
+     {-1.84571f, 1.01337f, 3.23596f, 0.29339f, -1.01024f, 1.21807f},
+     {0.99983f, 1.81540f, 0.19953f, 0.27790f, -0.25122f, 0.95563f}},
+    {3,
+     12,
+     {2, 2, 2, 2, 0, 2, 1, 2, 3, 1, 5, 4, 4, 5, 2, 1, 4, 3, 2, 1, 2, 5, 4, 0, 0, 4, 2, 5, 5, 1},
+     {-1.77026f, 1.02854f, 3.29780f, 0.28160f, -0.99365f, 1.20217f},
+     {0.99983f, 1.81540f, 0.19953f, 0.27790f, -0.25122f, 0.95563f}},
+    {3,
+     ROWS,
+     {2, 2, 2, 2, 0, 2, 1, 2, 3, 1, 5, 4, 4, 5, 2, 1, 4, 3, 2, 1, 2, 5, 4, 0, 0, 4, 2, 5, 5, 1},
+     {-1.84571f, 1.01337f, 3.23596f, 0.29339f, -1.01024f, 1.21807f},
+     {0.99983f, 1.81540f, 0.19953f, 0.27790f, -0.25122f, 0.95563f}},
+    {1,
+     12,
+     {2, 2, 2, 2, 0, 2, 1, 2, 3, 3, 5, 4, 4, 5, 2, 1, 4, 3, 2, 1, 2, 5, 0, 0, 0, 3, 2, 5, 5, 1},
+     {-2.03567f, 0.91210f, 3.16477f, 0.29482f, -1.25976f, 1.10562f},
+     {0.86410f, 1.90016f, 0.35377f, 0.53125f, -0.63401f, 1.04478f}},
+};
 static const float row0[] = {-2.17287f, 0.97709f, 2.99012f, 0.40540f, -0.54484f, 1.35609f},
                    row29[] = {0.80544f, 1.79132f, 0.44851f, 0.16107f, -0.35167f, 0.45871f};
 static const int labels[ROWS] = {2, 2, 2, 2, 0, 2, 2, 0, 2, 0, 5, 4, 4, 4, 2,
@@ -25,26 +57,31 @@ typedef struct {
     ct_network net;
 } fixture;
 
-static void write_model(fixture *f)
+static void write_model(fixture *f, int n_layers, bool now)
 {
     const int fd = mkstemp(strcpy(f->path, "/tmp/oto-ct-XXXXXX"));
 
     assert_true(fd >= 0);
     close(fd);
-    assert_true(seeded_ct(f->path, 4, NULL, N_VOCAB));
+    assert_true(seeded_ct_of(f->path, n_layers, NULL, N_VOCAB, now));
 }
 
-static void set_up(fixture *f, oto_compute compute)
+static void set_up_of(fixture *f, oto_compute compute, int n_layers, bool now)
 {
     oto_err e = {0};
 
-    write_model(f);
+    write_model(f, n_layers, now);
     if (oto_cpu_init(&e) != 0 || oto_model_open(f->path, compute, &f->model, &e) != 0)
         fail_msg("%s", e.text);
     unlink(f->path);
     assert_int_equal(oto_pool_new(2, OTO_POOL_SCRATCH_BYTES, &f->pool, &e), 0);
     assert_int_equal(oto_arena_new("test", oto_ct_network_bytes(f->model->impl), &f->arena, &e), 0);
     assert_int_equal(oto_ct_network_new(f->model->impl, f->pool, f->arena, &f->net, &e), 0);
+}
+
+static void set_up(fixture *f, oto_compute compute)
+{
+    set_up_of(f, compute, 4, false);
 }
 
 static void tear_down(fixture *f)
@@ -67,16 +104,21 @@ static int label_of(const fixture *f, int row)
     return oto_k()->argmax_f32(f->net.logits + row * 6, 6);
 }
 
-static void run(fixture *f, int n, int seed)
+static void run_paused(fixture *f, int n, int seed, int pause)
 {
     ct_mark marks[CT_ROWS];
     int ids[CT_ROWS] = {0};
 
     for (int i = 0; i < n; i++)
         ids[i] = id_of(f, (i * 37 + seed) % N_VOCAB);
-    oto_ct_network_run(&f->net, ids, n, marks);
+    oto_ct_network_run(&f->net, ids, n, pause, marks);
     for (int i = 0; i < n; i++)
         assert_int_equal(marks[i], ((ct_punc *)f->model->impl)->marks[label_of(f, i)]);
+}
+
+static void run(fixture *f, int n, int seed)
+{
+    run_paused(f, n, seed, 0);
 }
 
 static void near(const float *got, const float *expected)
@@ -97,6 +139,47 @@ static void test_like_pytorch(void **state)
     near(f.net.logits + 29 * 6, row29);
     for (int i = 0; i < ROWS; i++)
         assert_int_equal(label_of(&f, i), labels[i]);
+    tear_down(&f);
+}
+
+static void test_realtime_like_pytorch(void **state)
+{
+    fixture f;
+
+    (void)state;
+    for (size_t k = 0; k < OTO_COUNT(realtime); k++) {
+        set_up_of(&f, OTO_COMPUTE_F32, realtime[k].n_layers, true);
+        run_paused(&f, ROWS, 5, realtime[k].pause);
+        near(f.net.logits, realtime[k].row0);
+        near(f.net.logits + 29 * 6, realtime[k].row29);
+        for (int i = 0; i < ROWS; i++)
+            assert_int_equal(label_of(&f, i), realtime[k].labels[i]);
+        tear_down(&f);
+    }
+}
+
+/* What the masks mean: a token's logits do not change with what it must not see. */
+static void test_what_is_seen(void **state)
+{
+    static float before[CT_ROWS * 6];
+    fixture f;
+
+    (void)state;
+    set_up_of(&f, OTO_COMPUTE_F32, 3, true);
+    run_paused(&f, 60, 5, 40);
+    memcpy(before, f.net.logits, sizeof before);
+    run_paused(&f, 41, 5, 40); /* from the 40th token on they see all */
+    assert_memory_equal(f.net.logits, before, 39 * 6 * sizeof *before);
+    assert_memory_not_equal(f.net.logits + (size_t)39 * 6, before + (size_t)39 * 6,
+                            6 * sizeof *before);
+    run_paused(&f, 60, 5, 41);
+    assert_memory_not_equal(f.net.logits, before, 6 * sizeof *before);
+    tear_down(&f);
+    set_up_of(&f, OTO_COMPUTE_F32, 1, true); /* the only layer looks back */
+    run_paused(&f, 60, 5, 0);
+    memcpy(before, f.net.logits, sizeof before);
+    run_paused(&f, 7, 5, 0);
+    assert_memory_equal(f.net.logits, before, 7 * 6 * sizeof *before);
     tear_down(&f);
 }
 
@@ -166,19 +249,20 @@ static void put_one(seeded *s, const char *key, const char *const *list, size_t 
 }
 
 static void refuse(const char *const *pieces, const char *const *marks, int heads, int shift,
-                   const char *why)
+                   int now, const char *why)
 {
     fixture f;
     oto_model *m;
     seeded s;
     oto_err e = {0};
 
-    write_model(&f);
+    write_model(&f, 1, false);
     seeded_begin(&s, "ct-transformer");
     put_one(&s, "ct.vocab", pieces, 3);
     put_one(&s, "ct.punc", marks, 2);
     s.failed = s.failed || oto_gguf_put_int(s.w, "ct.heads", heads, &e) != 0 ||
-               oto_gguf_put_int(s.w, "ct.shift", shift, &e) != 0;
+               oto_gguf_put_int(s.w, "ct.shift", shift, &e) != 0 ||
+               oto_gguf_put_int(s.w, "ct.realtime", now, &e) != 0;
     seeded_matrix(&s, "", "embed", 3, 256);
     seeded_sanm(&s, "encoder.encoders0.0.", 256, 256, 32);
     seeded_norm(&s, "encoder.", "after_norm", 256);
@@ -202,20 +286,23 @@ static void test_files(void **state)
     static const char *const marks[] = {"_", "。"}, *const odd[] = {"_", "；"};
 
     (void)state;
-    refuse(good, marks, 8, 0, NULL);
-    refuse(bad, marks, 8, 0, "<unk>");
-    refuse(good, odd, 8, 0, "；");
-    refuse(good, marks, 3, 0, "3 heads");
-    refuse(good, marks, 8, 5, "realtime");
+    refuse(good, marks, 8, 0, 0, NULL);
+    refuse(good, marks, 8, 0, 1, NULL);
+    refuse(good, marks, 8, 5, 1, NULL);
+    refuse(bad, marks, 8, 0, 0, "<unk>");
+    refuse(good, odd, 8, 0, 0, "；");
+    refuse(good, marks, 3, 0, 0, "3 heads");
+    refuse(good, marks, 8, 5, 0, "not realtime");
+    refuse(good, marks, 8, 6, 1, "shifted by 6");
+    refuse(good, marks, 8, -1, 1, "shifted by -1");
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_like_pytorch),
-        cmocka_unit_test(test_in_fewer_bits),
-        cmocka_unit_test(test_vocabulary),
-        cmocka_unit_test(test_files),
+        cmocka_unit_test(test_like_pytorch), cmocka_unit_test(test_realtime_like_pytorch),
+        cmocka_unit_test(test_what_is_seen), cmocka_unit_test(test_in_fewer_bits),
+        cmocka_unit_test(test_vocabulary),   cmocka_unit_test(test_files),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

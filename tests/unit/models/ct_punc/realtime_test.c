@@ -1,0 +1,290 @@
+/* The realtime model's readings, with a rule in the network's place that FunASR's code was given as
+ * well (tests/golden/punc/make.py); what is held until a sentence ends; bounds. */
+#include "models/ct_punc/ct_punc.h"
+
+/* In its place. */
+static void by_rule(ct_network *net, const int *ids, int n, int pause, ct_mark *marks);
+#define oto_ct_network_run by_rule
+#include "models/ct_punc/ct_punc.c"
+#undef oto_ct_network_run
+
+#include "unit/models/seeded.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+static const struct {
+    const char *piece;
+    ct_mark mark;
+} rule[] = {{"<unk>", CT_NONE},  {"逗", CT_COMMA},     {"句", CT_STOP},
+            {"问", CT_QUESTION}, {"顿", CT_PAUSE},     {"comma", CT_COMMA},
+            {"stop", CT_STOP},   {"ask", CT_QUESTION}, {"pause", CT_PAUSE}};
+
+static oto_model *model;
+static oto_pool *pool;
+static oto_arena *arena;
+static oto_punc *punc;
+static int longest, most_known; /* sequence that went through the network; before a pause */
+
+static void by_rule(ct_network *net, const int *ids, int n, int pause, ct_mark *marks)
+{
+    assert_in_range(n, 1, CT_ROWS);
+    longest = OTO_MAX(longest, n);
+    most_known = OTO_MAX(most_known, pause);
+    for (int i = 0; i < n; i++) {
+        oto_slice s;
+
+        assert_true(oto_weights_array_str(net->m->w, "pieces", (size_t)ids[i], &s));
+        for (size_t k = 0; k < OTO_COUNT(rule); k++)
+            if (strlen(rule[k].piece) == s.n && memcmp(rule[k].piece, s.p, s.n) == 0)
+                marks[i] = rule[k].mark;
+    }
+    if (marks[n - 1] == CT_STOP)
+        marks[n - 1] = CT_COMMA;
+    for (int i = 0; pause < n && i < pause - 1; i++)
+        if (marks[i] == CT_PAUSE)
+            marks[i] = CT_STOP;
+}
+
+static int set_up(void **unused)
+{
+    const char *pieces[OTO_COUNT(rule)];
+    char path[] = "/tmp/oto-ct-XXXXXX";
+    const int fd = mkstemp(path);
+    oto_err e = {0};
+
+    (void)unused;
+    for (size_t i = 0; i < OTO_COUNT(rule); i++)
+        pieces[i] = rule[i].piece;
+    assert_true(fd >= 0);
+    close(fd);
+    assert_true(seeded_ct_of(path, 1, pieces, (int)OTO_COUNT(rule), true));
+    if (oto_cpu_init(&e) != 0 || oto_model_open(path, OTO_COMPUTE_F32, &model, &e) != 0)
+        fail_msg("%s", e.text);
+    unlink(path);
+    assert_int_equal(oto_pool_new(1, OTO_POOL_SCRATCH_BYTES, &pool, &e), 0);
+    assert_int_equal(oto_arena_new("test", oto_punc_bytes(model), &arena, &e), 0);
+    if (oto_punc_new(model, pool, arena, &punc, &e) != 0)
+        fail_msg("%s", e.text);
+    return 0;
+}
+
+static int tear_down(void **unused)
+{
+    (void)unused;
+    oto_arena_free(arena);
+    oto_pool_free(pool);
+    oto_model_close(model);
+    return 0;
+}
+
+typedef struct {
+    char text[1 << 16];
+    size_t n;
+    int sentences, tokens, most; /* most: tokens of a sentence */
+} written;
+
+static void take(written *w, const oto_punc_token *t, int n)
+{
+    int since = 0;
+
+    assert_in_range(n, 0, OTO_PUNC_TOKENS);
+    for (int i = 0; i < n; i++) {
+        w->n += (size_t)snprintf(w->text + w->n, sizeof w->text - w->n, "%s", t[i].word.text);
+        assert_true(w->n < sizeof w->text);
+        since++;
+        if (t[i].ends) {
+            w->most = OTO_MAX(w->most, since);
+            w->sentences++;
+            since = 0;
+        }
+    }
+    assert_int_equal(since, 0); /* what comes out ends with a sentence */
+    w->tokens += n;
+}
+
+static void push(written *w, const char *p, size_t n)
+{
+    const oto_timed_piece piece = {.text = {p, n}};
+    const oto_punc_token *out = NULL;
+    size_t used = 0;
+
+    while (used < n) {
+        const int got = oto_punc_push(punc, &piece, 0, &used, &out);
+
+        take(w, out, got);
+    }
+}
+
+static void rest_a_while(written *w)
+{
+    const oto_punc_token *out = NULL;
+    const int got = oto_punc_pause(punc, &out);
+
+    take(w, out, got);
+}
+
+/* The text, which pauses at each "|", in pieces of `step` bytes, and as many as belong to a
+ * character. */
+static const written *punctuate(const char *text, size_t step)
+{
+    static written now;
+    const oto_punc_token *out = NULL;
+    int got;
+
+    now = (written){.n = 0};
+    for (const char *at = text;; at++) {
+        const size_t n = strcspn(at, "|");
+
+        for (size_t i = 0, to; i < n; i = to) {
+            to = OTO_MIN(i + step, n);
+            while (to < n && ((unsigned char)at[to] & 0xc0) == 0x80)
+                to++;
+            push(&now, at + i, to - i);
+        }
+        at += n;
+        if (*at == '\0')
+            break;
+        rest_a_while(&now);
+    }
+    got = oto_punc_finish(punc, &out);
+    take(&now, out, got);
+    return &now;
+}
+
+static void test_like_funasr(void **unused)
+{
+    static char text[1 << 14], expected[1 << 14];
+    FILE *f = fopen(OTO_SOURCE_DIR "/tests/golden/punc/realtime.txt", "r");
+    int n = 0;
+
+    (void)unused;
+    assert_non_null(f);
+    most_known = 0;
+    while (fgets(text, sizeof text, f) != NULL && fgets(expected, sizeof expected, f) != NULL) {
+        text[strcspn(text, "\n")] = expected[strcspn(expected, "\n")] = '\0';
+        for (size_t step = 1; step < 10000; step = step * 3 + 1)
+            assert_string_equal(punctuate(text, step)->text, expected);
+        n++;
+    }
+    assert_int_equal(n, 78);
+    assert_true(most_known > 3 * CT_BLOCK);
+    fclose(f);
+}
+
+static void test_nothing(void **unused)
+{
+    static const char *const texts[] = {"", "|", " | \t|　", "||"};
+
+    (void)unused;
+    for (size_t i = 0; i < OTO_COUNT(texts); i++)
+        assert_int_equal(punctuate(texts[i], 1)->tokens, 0);
+    /* One token, which FunASR stumbles over; and the next text knows nothing of it. */
+    assert_string_equal(punctuate("中", 1)->text, "中。");
+    assert_string_equal(punctuate("gpu", 1)->text, "gpu。");
+    assert_string_equal(punctuate("中|| |句|文||", 1)->text, "中句。文。");
+    /* A pause ends a word of ASCII, and so does the end of the text. */
+    assert_string_equal(punctuate("one|two", 9)->text, "one two。");
+}
+
+/* FunASR keeps all that has no mark, and reads it again with each stretch; here it has bounds. */
+static void test_bounds(void **unused)
+{
+    static char text[4 * 3000 + 1];
+    const written *w;
+
+    (void)unused;
+    for (int every = 1; every < 400; every = every * 2 + 1) {
+        char *to = text;
+
+        for (int i = 0; i < 2000; i++) {
+            to = stpcpy(to, "中");
+            if (i % every == every - 1)
+                to = stpcpy(to, "|");
+        }
+        longest = 0;
+        w = punctuate(text, 30);
+        assert_in_range(longest, CT_LONG, CT_ROWS);
+        assert_int_equal(w->tokens, 2000);
+        assert_in_range(w->most, CT_LONG, CT_ROWS);
+        for (int i = 0; i < 2000; i++)
+            assert_memory_equal(w->text + 3 * (size_t)i, "中", 3);
+        assert_string_equal(w->text + 6000, "。");
+    }
+}
+
+static void test_long_words(void **unused)
+{
+    static char text[20001];
+    const written *w;
+
+    (void)unused;
+    memset(text, 'a', 20000);
+    w = punctuate(text, 7);
+    assert_int_equal(w->n, 20000 + strlen("。"));
+    assert_int_equal(strspn(w->text, "a"), 20000);
+    assert_string_equal(punctuate("a\xff\xfe z", 1)->text, "a\xff\xfez。");
+}
+
+/* A sentence waits for its end over pauses; its words have the times and tags of their pieces. */
+static void test_words(void **unused)
+{
+    static const struct {
+        const char *text;
+        int comes; /* tokens that come with the pause behind it */
+    } stretches[] = {{"中文", 0}, {"hello stop", 0}, {" wor", 4}, {"ld", 0}, {"字", 0}};
+    static const struct {
+        const char *text;
+        int start_ms, tag;
+        bool joined, ends;
+    } expected[] = {{"中", 0, 0, false, false},      {"文", 0, 0, true, false},
+                    {"hello", 100, 1, false, false}, {" stop。", 100, 1, true, true},
+                    {" wor", 200, 2, false, false},  {" ld", 300, 3, false, false},
+                    {"字。", 400, 4, false, true}};
+    const oto_punc_token *out = NULL;
+    int n = 0, got;
+
+    (void)unused;
+    for (size_t i = 0; i < OTO_COUNT(stretches) + 1; i++) {
+        if (i < OTO_COUNT(stretches)) {
+            const oto_timed_piece p = {.text = {stretches[i].text, strlen(stretches[i].text)},
+                                       .start_ms = 100 * (int64_t)i,
+                                       .end_ms = 100 * (int64_t)i + 90,
+                                       .probability = 1};
+            size_t used = 0;
+
+            assert_int_equal(oto_punc_push(punc, &p, (int64_t)i, &used, &out), 0);
+            got = oto_punc_pause(punc, &out);
+            assert_int_equal(got, stretches[i].comes);
+        } else {
+            got = oto_punc_finish(punc, &out);
+        }
+        for (int k = 0; k < got; k++, n++) {
+            assert_string_equal(out[k].word.text, expected[n].text);
+            assert_int_equal(out[k].word.start_ms, expected[n].start_ms);
+            assert_int_equal(out[k].word.end_ms, expected[n].start_ms + 90);
+            assert_int_equal(out[k].tag, expected[n].tag);
+            assert_int_equal(out[k].joined, expected[n].joined);
+            assert_int_equal(out[k].ends, expected[n].ends);
+        }
+    }
+    assert_int_equal(n, OTO_COUNT(expected));
+    /* Given up in the middle, it leaves nothing behind. */
+    assert_int_equal(punctuate("中|句|文", 9)->tokens, 3);
+    push(&(written){.n = 0}, "lost", 4);
+    oto_punc_reset(punc);
+    assert_string_equal(punctuate("found", 9)->text, "found。");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_like_funasr), cmocka_unit_test(test_nothing),
+        cmocka_unit_test(test_bounds),      cmocka_unit_test(test_long_words),
+        cmocka_unit_test(test_words),
+    };
+
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}
