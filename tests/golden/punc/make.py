@@ -116,6 +116,13 @@ def stretches():
         for n in (21, 40, 75, 130):
             yield "|".join(random_text(r, n, ends, commas) + "文" for _ in range(1 + 300 // n))
     yield random_text(r, 500, 40, 20)
+    # Which comma of a long stretch becomes a full stop tells how many tokens before it are read again.
+    def long(first, second):
+        return "中" * first + "逗" + "文" * (second - first - 1) + "逗" + "字" * 40
+    for second in range(214, 222):
+        yield f"中句文|{long(98, second)}"
+        yield f"{'中' * 18}句今句天吧|{long(98, second)}"
+        yield f"中文字句今天吧|{long(98, second)}"
 
 
 def main():

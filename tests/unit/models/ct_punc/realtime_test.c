@@ -169,7 +169,7 @@ static void test_like_funasr(void **unused)
             assert_string_equal(punctuate(text, step)->text, expected);
         n++;
     }
-    assert_int_equal(n, 78);
+    assert_int_equal(n, 102);
     assert_true(most_known > 3 * CT_BLOCK);
     fclose(f);
 }
