@@ -249,6 +249,18 @@ static int read_class(oto_weights *w, oto_slice text, oto_err *e)
     return oto_weights_put_int(w, "ct.realtime", 1, e);
 }
 
+/* With a dictionary of jieba's the model's tokens are words. */
+static int read_dictionary(oto_weights *w, oto_err *e)
+{
+    oto_slice text;
+    oto_err why;
+    const int rc = oto_weights_beside(w, "jieba_usr_dict", &text, &why);
+
+    if (rc == OTO_E_NOT_FOUND)
+        return 0;
+    return rc == 0 ? oto_weights_put_int(w, "ct.words", 1, e) : oto_fail(e, rc, "%s", why.text);
+}
+
 static int read_config(oto_weights *w, const kind *k, oto_err *e)
 {
     const bool marks = strcmp(k->architecture, "ct-transformer") == 0;
@@ -264,6 +276,8 @@ static int read_config(oto_weights *w, const kind *k, oto_err *e)
         rc = read_number(w, text, &k->numbers[i], e);
     if (rc == 0 && marks)
         rc = read_class(w, text, e);
+    if (rc == 0 && marks)
+        rc = read_dictionary(w, e);
     return rc == 0 && marks ? read_marks(w, text, e) : rc;
 }
 

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Folders as FunASR publishes them: its own classes with seeded weights, saved by torch.save.
 
-Usage: tests/reference/funasr_folders.py DIR     writes DIR/paraformer, DIR/contextual, DIR/sensevoice; 77: no funasr here
+Usage: tests/reference/funasr_folders.py DIR     writes DIR/paraformer, DIR/contextual, DIR/sensevoice,
+                                                DIR/punctuation, DIR/realtime; 77: no funasr here
 
 With onnx and onnxruntime also FAMILY-onnx and FAMILY-quant, of the graph that FunASR exports, and
 FAMILY-dequantised, a checkpoint of the matrices that the latter stands for.
@@ -19,10 +20,13 @@ try:
     import numpy as np
     import torch
     import funasr.models.contextual_paraformer.decoder
+    import funasr.models.ct_transformer_streaming.encoder
     import funasr.models.paraformer.cif_predictor
     import funasr.models.paraformer.decoder
     import funasr.models.sanm.encoder
     from funasr.models.contextual_paraformer.model import ContextualParaformer
+    from funasr.models.ct_transformer.model import CTTransformer
+    from funasr.models.ct_transformer_streaming.model import CTTransformerStreaming
     from funasr.models.paraformer.model import Paraformer
     from funasr.models.sense_voice.model import SenseVoiceSmall
 except ImportError as e:
@@ -88,7 +92,30 @@ def write_all(folder, family, model, config):
     write(again, funasr_onnx.dequantised(state, plain / "model.onnx", eight / "model_quant.onnx"), config)
 
 
+def ct_pieces():
+    """seeded_ct_piece()."""
+    n = VOCABULARY
+    return ["<unk>" if i == n - 1 else chr(0x9000 - i) if i % 2 else f"w{i}" for i in range(n)]
+
+
+def write_punctuation(folder, kind, encoder, shift):
+    """As the published folders: nothing but these three files is read, and the configuration is in their order."""
+    marks = ["<unk>", "_", "，", "。", "？", "、"]
+    conf = dict(input_size=256, output_size=256, attention_heads=8, linear_units=1024, num_blocks=3, input_layer="pe",
+                kernel_size=11, sanm_shfit=shift)
+    model = kind(encoder=encoder, encoder_conf=conf, vocab_size=VOCABULARY, punc_list=marks, embed_unit=256, att_unit=256)
+    folder.mkdir(parents=True, exist_ok=True)
+    torch.save({k: values(k, tuple(v.shape)) for k, v in model.state_dict().items()}, folder / "model.pt")
+    (folder / "tokens.json").write_text(json.dumps(ct_pieces(), ensure_ascii=False, indent=0))
+    lines = [f"model: {kind.__name__}", "model_conf:", "    ignore_id: 0", "    punc_list:"]
+    lines += [f"        - {m}" for m in marks] + ["    sentence_end_id: 3", f"encoder: {encoder}", "encoder_conf:"]
+    lines += [f"    {k}: {v}" for k, v in conf.items()] + ["tokenizer: CharTokenizer"]
+    (folder / "config.yaml").write_text("\n".join(lines) + "\n")
+
+
 def main(out):
+    write_punctuation(out / "punctuation", CTTransformer, "SANMEncoder", 0)
+    write_punctuation(out / "realtime", CTTransformerStreaming, "SANMVadEncoder", 5)
     shape = dict(output_size=512, num_blocks=2, **BLOCK)
     config = "encoder_conf:\n    output_size: 512\n    attention_heads: 4\n    kernel_size: 11\n"
     network = dict(

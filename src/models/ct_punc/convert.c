@@ -46,12 +46,35 @@ static bool lawful_heads(int64_t heads)
 
 /* ---- packing ---- */
 
+/* The large model: 516 channels, and tokens that are words, which FunASR finds with jieba where
+ * there is a jieba_usr_dict in the folder. */
+static int refuse_words(const oto_weights *src, oto_err *e)
+{
+    const int64_t width = oto_tensor_row_len(oto_weights_find(src, "embed.weight"));
+    int64_t words = 0;
+
+    oto_weights_int(src, "ct.words", &words);
+    if (words != 0)
+        return oto_fail(
+            e, OTO_E_UNSUPPORTED,
+            "%s: splits Chinese into words with jieba (jieba_usr_dict beside it), which "
+            "is not known here; ct-punc (vocab272727) does without",
+            oto_weights_path(src));
+    if (width != CT_D)
+        return oto_fail(e, OTO_E_UNSUPPORTED,
+                        "%s: embed.weight has rows of %lld, expected %d: the large model "
+                        "(vocab471067) is not known here, ct-punc (vocab272727) is",
+                        oto_weights_path(src), (long long)width, CT_D);
+    return 0;
+}
+
 static int find_sizes(const oto_weights *src, ct_punc *m, oto_err *e)
 {
     int64_t heads = 8, taps = CT_TAPS, shift = 0, realtime = 0;
     int rc;
 
     if ((rc = oto_count_rows(src, "embed.weight", 1, 1 << 24, &m->n_vocab, e)) != 0 ||
+        (rc = refuse_words(src, e)) != 0 ||
         (rc = oto_count_rows(src, "decoder.weight", 2, CT_MAX_MARKS, &m->n_marks, e)) != 0 ||
         (rc = oto_count_rows(src, "encoder.encoders0.0.feed_forward.w_1.weight", 16, 1 << 14,
                              &m->ffn, e)) != 0)
@@ -115,9 +138,6 @@ static int pack_vocabulary(const oto_weights *src, oto_gguf_writer *dst, const c
     entry *entries;
     int rc;
 
-    if (oto_tensor_row_len(em.t) != CT_D)
-        return oto_fail(e, OTO_E_UNSUPPORTED, "%s: embed.weight has rows of %lld, expected %d",
-                        oto_weights_path(src), (long long)oto_tensor_row_len(em.t), CT_D);
     if (oto_weights_array_len(src, "ct.vocab") != n)
         return oto_fail(e, OTO_E_INPUT, "%s: ct.vocab lists %zu pieces, the model has %zu",
                         oto_weights_path(src), oto_weights_array_len(src, "ct.vocab"), n);

@@ -206,6 +206,32 @@ static void test_sensevoice(void **state)
     remove_graph("model_quant.onnx");
 }
 
+/* Both of them; of one that splits text into words there is none to compare with. */
+static void test_punctuation(void **state)
+{
+    char gguf[200], folder[200], path[200];
+    oto_model *m;
+    oto_err e = {0};
+    FILE *f;
+
+    (void)state;
+    put_path(gguf, "gguf");
+    put_path(folder, "punctuation");
+    for (int realtime = 0; realtime <= 1; realtime++) {
+        assert_true(seeded_ct_of(gguf, 2, NULL, 60, realtime));
+        assert_true(checkpoint_punctuation(gguf, folder, 5 * realtime));
+        check_same(gguf, folder, OTO_COMPUTE_F32);
+        check_same(gguf, folder, OTO_COMPUTE_I8);
+    }
+    put_path(path, "punctuation/jieba_usr_dict");
+    f = fopen(path, "w");
+    assert_non_null(f);
+    fprintf(f, "小明 3 n\n");
+    fclose(f);
+    assert_int_equal(oto_model_open(folder, OTO_COMPUTE_I8, &m, &e), OTO_E_UNSUPPORTED);
+    assert_non_null(strstr(e.text, "with jieba"));
+}
+
 /* The graph of it, where there were packages to export it; and that of 8 bits against its matrices
  * made f32 again. */
 static void check_exported(const char *gguf, const char *family)
@@ -254,6 +280,11 @@ static void test_what_funasr_saves(void **state)
     assert_true(seeded_sensevoice(gguf, (seeded_size){.n_enc = 2, .n_tp = 1, .n_vocab = 50}));
     check_same(gguf, folder, OTO_COMPUTE_I8);
     check_exported(gguf, "sensevoice");
+    for (int realtime = 0; realtime <= 1; realtime++) {
+        put_path(folder, realtime ? "funasr/realtime" : "funasr/punctuation");
+        assert_true(seeded_ct_of(gguf, 3, NULL, 50, realtime));
+        check_same(gguf, folder, OTO_COMPUTE_I8);
+    }
 }
 
 /* ---- what does not fit is refused with its name ---- */
@@ -523,10 +554,10 @@ static void test_vad(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_paraformer), cmocka_unit_test(test_contextual),
-        cmocka_unit_test(test_sensevoice), cmocka_unit_test(test_what_funasr_saves),
-        cmocka_unit_test(test_refusals),   cmocka_unit_test(test_contextual_refusals),
-        cmocka_unit_test(test_vad),
+        cmocka_unit_test(test_paraformer),          cmocka_unit_test(test_contextual),
+        cmocka_unit_test(test_sensevoice),          cmocka_unit_test(test_punctuation),
+        cmocka_unit_test(test_what_funasr_saves),   cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_contextual_refusals), cmocka_unit_test(test_vad),
     };
     return cmocka_run_group_tests_name("models/folder", tests, set_up, tear_down);
 }

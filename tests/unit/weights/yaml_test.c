@@ -69,6 +69,8 @@ static void finds_settings(void **state)
     expect(text, "model_conf", "last", "x#y");
     expect(text, "encoder_conf", "attention_heads", "8");
     expect(text, "encoder_conf", "ids", "a");
+    expect(text, "", "model", "CTTransformer");
+    expect(text, "", "top", "1");
 }
 
 static void what_is_not_there_has_no_items(void **state)
@@ -78,6 +80,9 @@ static void what_is_not_there_has_no_items(void **state)
     expect(text, "model_conf", "attention_heads", "");
     expect(text, "encoder_conf", "ignore_id", "");
     expect(text, "model", "CTTransformer", "");
+    expect(text, "", "ignore_id", "");
+    expect(text, "", "encoder", "");
+    expect(text, "", "encoder_conf", "");
     expect(text, "top", "1", "");
     expect("", "a", "b", "");
     expect("a:\n b: [x", "a", "b", "x"); /* a list that never ends */
