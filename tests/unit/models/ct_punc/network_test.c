@@ -183,6 +183,77 @@ static void test_what_is_seen(void **state)
     tear_down(&f);
 }
 
+/* ---- whole texts ---- */
+
+static size_t take(char *out, size_t n, const oto_punc_token *t, int got)
+{
+    for (int i = 0; i < got; i++, n += strlen(out + n))
+        strcpy(out + n, t[i].word.text);
+    return n;
+}
+
+/* "|" is a pause, which the model that is not realtime takes for white space. */
+static const char *punctuated(oto_punc *p, const char *text)
+{
+    static char out[1 << 14];
+    const oto_punc_token *t = NULL;
+    size_t at = 0;
+    int got;
+
+    for (;; text++) {
+        const oto_timed_piece piece = {.text = {text, strcspn(text, "|\n")}};
+
+        for (size_t used = 0; used < piece.text.n;) {
+            got = oto_punc_push(p, &piece, 0, &used, &t);
+            at = take(out, at, t, got);
+        }
+        text += piece.text.n;
+        if (*text != '|')
+            break;
+        got = oto_punc_pause(p, &t);
+        at = take(out, at, t, got);
+        oto_punc_push(p, &(oto_timed_piece){.text = {" ", 1}}, 0, &(size_t){0}, &t);
+    }
+    got = oto_punc_finish(p, &t);
+    out[take(out, at, t, got)] = '\0';
+    return out;
+}
+
+/* Both models, as FunASR's own code with the same weights. */
+static void test_texts_like_funasr(void **state)
+{
+    static char line[1 << 14];
+    int n = 0;
+
+    (void)state;
+    for (int now = 0; now <= 1; now++) {
+        FILE *f = fopen(OTO_SOURCE_DIR "/tests/golden/punc/seeded.txt", "r");
+        static char text[1 << 14];
+        oto_arena *a;
+        oto_punc *p;
+        fixture m;
+        oto_err e = {0};
+
+        assert_non_null(f);
+        set_up_of(&m, OTO_COMPUTE_F32, now ? 3 : 4, now);
+        assert_int_equal(oto_arena_new("test", oto_punc_bytes(m.model), &a, &e), 0);
+        assert_int_equal(oto_punc_new(m.model, m.pool, a, &p, &e), 0);
+        for (int i = 0; fgets(line, sizeof line, f) != NULL; i++) {
+            if (i % 3 == 0)
+                strcpy(text, line);
+            line[strcspn(line, "\n")] = '\0';
+            if (i % 3 == 1 + now) {
+                assert_string_equal(punctuated(p, text), line);
+                n++;
+            }
+        }
+        fclose(f);
+        oto_arena_free(a);
+        tear_down(&m);
+    }
+    assert_int_equal(n, 14);
+}
+
 /* A text of weights that mean nothing has marks on the edge: still 97 in 100 are the same. */
 static void test_in_fewer_bits(void **state)
 {
@@ -300,9 +371,10 @@ static void test_files(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_like_pytorch), cmocka_unit_test(test_realtime_like_pytorch),
-        cmocka_unit_test(test_what_is_seen), cmocka_unit_test(test_in_fewer_bits),
-        cmocka_unit_test(test_vocabulary),   cmocka_unit_test(test_files),
+        cmocka_unit_test(test_like_pytorch),  cmocka_unit_test(test_realtime_like_pytorch),
+        cmocka_unit_test(test_what_is_seen),  cmocka_unit_test(test_texts_like_funasr),
+        cmocka_unit_test(test_in_fewer_bits), cmocka_unit_test(test_vocabulary),
+        cmocka_unit_test(test_files),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
