@@ -1,5 +1,5 @@
-/* The input is a text to punctuate: u8 length of its pieces, then the text. Marks come from a rule
- * in the network's place.
+/* The input is a text to punctuate: u8 length of its pieces, then the text, in which the byte 7 is
+ * a pause. Marks come from a rule in the network's place.
  *
  * What comes out is bounded, ends with a sentence, and is the same however the text is cut. */
 #include "models/ct_punc/ct_punc.h"
@@ -11,6 +11,8 @@ static int sum_of(const ct_punc *m, oto_slice token);
 #include "models/ct_punc/ct_punc.c"
 
 #include <stdlib.h>
+
+#define PAUSE 7
 
 #define MUST(x) ((x) ? (void)0 : abort())
 
@@ -61,6 +63,14 @@ static size_t punctuate(state *s, const char *text, size_t n, size_t step, char 
         size_t used = 0;
 
         to = from + OTO_MIN(step, n - from);
+        if (text[from] == PAUSE) {
+            to = from + 1;
+            got = punc_pause(s, &t);
+            size = take(t, got, out, size);
+            continue;
+        }
+        for (size_t i = from + 1; i < to; i++)
+            to = text[i] == PAUSE ? i : to;
         while (to < n && ((unsigned char)text[to] & 0xc0) == 0x80)
             to++;
         piece.text = (oto_slice){text + from, to - from};
@@ -73,21 +83,11 @@ static size_t punctuate(state *s, const char *text, size_t n, size_t step, char 
     return take(t, got, out, size);
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
+static void both_ways(state *s, const uint8_t *p, size_t n)
 {
-    static ct_punc m = {.n_marks = 6};
-    static oto_arena *a;
-    static void *s;
     char *one, *other;
     size_t size;
 
-    if (a == NULL) {
-        m.sanm = (oto_sanm_dims){.in = CT_D, .d = CT_D, .heads = 8, .ffn = 32, .n_taps = CT_TAPS};
-        MUST(oto_arena_new("fuzz", punc_bytes(&m), &a, NULL) == 0);
-        MUST(punc_new(&m, NULL, a, &s, NULL) == 0);
-    }
-    if (n < 1)
-        return 0;
     /* Of a byte at most: it, a space, its mark and the end's. */
     one = malloc(8 * n + 8);
     other = malloc(8 * n + 8);
@@ -97,5 +97,23 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
     MUST(memcmp(one, other, size) == 0);
     free(one);
     free(other);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
+{
+    static ct_punc m[2] = {{.n_marks = 6}, {.n_marks = 6, .realtime = true}};
+    static oto_arena *a[2];
+    static void *s[2];
+
+    for (int i = 0; i < 2; i++) {
+        if (a[i] == NULL) {
+            m[i].sanm =
+                (oto_sanm_dims){.in = CT_D, .d = CT_D, .heads = 8, .ffn = 32, .n_taps = CT_TAPS};
+            MUST(oto_arena_new("fuzz", punc_bytes(&m[i]), &a[i], NULL) == 0);
+            MUST(punc_new(&m[i], NULL, a[i], &s[i], NULL) == 0);
+        }
+        if (n > 0)
+            both_ways(s[i], p, n);
+    }
     return 0;
 }

@@ -13,7 +13,7 @@
 #define N_VOCAB 500
 #define SECONDS 75
 
-static oto_model *asr, *punc;
+static oto_model *asr, *punc, *realtime;
 static oto_pool *pool;
 static oto_arena *arena;
 static oto_punctuator *punctuator;
@@ -63,7 +63,7 @@ static int set_up(void **state)
     static char text[N_VOCAB + 3][8];
     const char *pieces[N_VOCAB + 3] = {
         [N_VOCAB] = "<unk>", [N_VOCAB + 1] = "word", [N_VOCAB + 2] = "goword"};
-    char a[] = "/tmp/oto-asr-XXXXXX", p[] = "/tmp/oto-punc-XXXXXX";
+    char a[] = "/tmp/oto-asr-XXXXXX", p[] = "/tmp/oto-punc-XXXXXX", q[] = "/tmp/oto-punc-XXXXXX";
     oto_err e = {0};
 
     (void)state;
@@ -78,6 +78,8 @@ static int set_up(void **state)
     assert_true(seeded_ct(new_file(p), 4, pieces, N_VOCAB + 3));
     asr = open_model(a);
     punc = open_model(p);
+    assert_true(seeded_ct_of(new_file(q), 3, pieces, N_VOCAB + 3, true));
+    realtime = open_model(q);
     write_recording();
     assert_int_equal(oto_pool_new(1, OTO_POOL_SCRATCH_BYTES, &pool, &e), 0);
     assert_int_equal(
@@ -95,6 +97,7 @@ static int tear_down(void **state)
     oto_pool_free(pool);
     oto_model_close(asr);
     oto_model_close(punc);
+    oto_model_close(realtime);
     return 0;
 }
 
@@ -104,7 +107,7 @@ typedef struct {
     char text[1 << 16];
     int64_t start_ms[1000], end_ms[1000];
     int n, stop_at;
-    bool words, spaced; /* words are asked for; a space stands between segments */
+    bool words, spaced; /* words are asked for; a bar stands between segments */
     /* windows that are known */
     bool remembers;
     struct {
@@ -126,7 +129,7 @@ static int on_segment(void *arg, const oto_segment *s)
     h->end_ms[h->n] = s->end_ms;
     assert_true(s->end_ms >= s->start_ms && s->seek_ms <= s->start_ms);
     assert_true(h->n == 0 || s->start_ms >= h->start_ms[h->n - 1]);
-    snprintf(h->text + n, sizeof h->text - n, "%s%s", h->spaced && h->n > 0 ? " " : "", s->text);
+    snprintf(h->text + n, sizeof h->text - n, "%s%s", h->spaced && h->n > 0 ? "|" : "", s->text);
     assert_true(strlen(h->text) < sizeof h->text - 1);
     if (h->words) {
         words[0] = '\0';
@@ -219,24 +222,44 @@ static int run(heard *h, const oto_model *with, oto_job_result *result)
     return rc;
 }
 
-/* The whole text at once. */
-static const char *at_once(const char *text)
+static size_t add(char *out, size_t n, const oto_punc_token *t, int got)
+{
+    for (int i = 0; i < got; i++)
+        n += (size_t)snprintf(out + n, (1 << 16) - n, "%s", t[i].word.text);
+    return n;
+}
+
+/* The whole text at once, a pause behind each bar. */
+static const char *punctuated(oto_punc *p, const char *text)
 {
     static char out[1 << 16];
-    const oto_timed_piece piece = {.text = {text, strlen(text)}};
     const oto_punc_token *t = NULL;
-    size_t used = 0, n = 0;
+    size_t n = 0;
     int got;
 
-    while (used < piece.text.n) {
-        got = oto_punc_push(direct, &piece, 0, &used, &t);
-        for (int i = 0; i < got; i++)
-            n += (size_t)snprintf(out + n, sizeof out - n, "%s", t[i].word.text);
+    for (;; text++) {
+        const oto_timed_piece piece = {.text = {text, strcspn(text, "|")}};
+
+        for (size_t used = 0; used < piece.text.n;) {
+            got = oto_punc_push(p, &piece, 0, &used, &t);
+            n = add(out, n, t, got);
+        }
+        text += piece.text.n;
+        if (*text == '\0')
+            break;
+        got = oto_punc_push(p, &(oto_timed_piece){.text = {" ", 1}}, 0, &(size_t){0}, &t);
+        assert_int_equal(got, 0);
+        got = oto_punc_pause(p, &t);
+        n = add(out, n, t, got);
     }
-    got = oto_punc_finish(direct, &t);
-    for (int i = 0; i < got; i++)
-        n += (size_t)snprintf(out + n, sizeof out - n, "%s", t[i].word.text);
+    got = oto_punc_finish(p, &t);
+    n = add(out, n, t, got);
     return out;
+}
+
+static const char *at_once(const char *text)
+{
+    return punctuated(direct, text);
 }
 
 /* ---- tests ---- */
@@ -263,6 +286,32 @@ static void test_a_job_is_its_text_at_once(void **state)
     assert_string_equal(words.text, bare.text);
     assert_memory_equal(words.start_ms, bare.start_ms, sizeof words.start_ms);
     assert_memory_equal(words.end_ms, bare.end_ms, sizeof words.end_ms);
+}
+
+/* What a model for realtime speech reads at once are the segments. */
+static void test_realtime(void **state)
+{
+    static heard plain, words;
+    oto_job_result result;
+    oto_punc *p;
+    oto_arena *a;
+    oto_err e = {0};
+
+    (void)state;
+    plain = (heard){.spaced = true};
+    words = (heard){.words = true};
+    assert_int_equal(oto_arena_new("test", oto_punc_bytes(realtime), &a, &e), 0);
+    assert_int_equal(oto_punc_new(realtime, pool, a, &p, &e), 0);
+    assert_int_equal(run(&plain, NULL, &result), 0);
+    assert_int_equal(run(&words, realtime, &result), 0);
+    assert_string_equal(words.text, punctuated(p, plain.text));
+    assert_true(words.n > 3);
+    assert_int_equal(words.start_ms[0], plain.start_ms[0]);
+    assert_int_equal(words.end_ms[words.n - 1], plain.end_ms[plain.n - 1]);
+    for (char *bar; (bar = strchr(plain.text, '|')) != NULL;)
+        *bar = ' ';
+    assert_string_not_equal(words.text, punctuated(p, plain.text));
+    oto_arena_free(a);
 }
 
 /* A job that stopped is begun anew with what is remembered of its windows. */
@@ -341,6 +390,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_job_is_its_text_at_once),
+        cmocka_unit_test(test_realtime),
         cmocka_unit_test(test_a_job_begun_again),
         cmocka_unit_test(test_segments_without_words),
         cmocka_unit_test(test_models_in_each_others_place),
