@@ -5,6 +5,8 @@ import json
 import os
 import re
 import signal
+import subprocess
+import sys
 import time
 
 import pytest
@@ -44,6 +46,41 @@ def test_sentences(made, models, data):
         assert "".join(w["word"] for w in words) == s["text"]
         assert (s["start"], s["end"]) == (words[0]["start"], words[-1]["end"])
     assert heard(made, path, "--punc", "none")["segments"] == bare["segments"]
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory):
+    """Address of a server that holds both models where ModelScope has them, and what it sends breaks off once."""
+    folder = tmp_path_factory.mktemp("hub")
+    for repo, realtime in (("zh-cn-common-vocab272727-pytorch", False), ("zh-cn-common-vad_realtime-vocab272727", True)):
+        seeded.punctuation_folder(folder / f"iic/punc_ct-transformer_{repo}/resolve/master", realtime)
+    script = os.path.join(tool.ROOT, "tests/reference/sources.py")
+    with subprocess.Popen([sys.executable, script, "serve", folder], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as p:
+        yield f"http://127.0.0.1:{int(p.stdout.readline())}/cut", folder
+        p.stdin.close()
+
+
+@pytest.mark.parametrize("name", ["ct-punc", "ct-punc-realtime"])
+def test_by_name(made, hub, models, data, tmp_path, name):
+    """Fetched, found by its name by the program and by the server, and like the folder it came from."""
+    path = os.path.join(data, "en60.wav")
+    address, folder = hub
+    env = {"OTOLITH_MODELS": str(tmp_path / "models"), "OTOLITH_HUB": address, "OTOLITH_OFFLINE": None}
+    os.mkdir(env["OTOLITH_MODELS"])
+    os.symlink(os.path.join(tool.MODELS, "fsmn-vad"), os.path.join(env["OTOLITH_MODELS"], "fsmn-vad"))
+    pulled = tool.run("models", "pull", name, env=env)
+    assert pulled.status == 0, pulled.err
+    assert tool.run("models", "verify", name, env=env).out == f"{name}: OK\n"
+    env["OTOLITH_OFFLINE"] = "1"
+    named = tool.run("transcribe", "-m", made[0], "--punc", name, "-f", "srt", "-q", path, env=env)
+    assert named.status == 0, named.err
+    source = next(folder.glob("iic/" + ("*realtime*" if "realtime" in name else "*pytorch") + "/resolve/master"))
+    assert named.out == tool.good("transcribe", "-m", made[0], "--punc", source, "-f", "srt", "-q", path).out
+    assert re.search("[。？]", named.out)
+    with RestServer(tmp_path / "data", "--punc", name, "--workers", "1", model=made[0], env=env) as s:
+        id = s.submit(path)[1]["task_id"]
+        assert s.wait_for(id)["state"] == "done"
+        assert s.call("GET", f"/api/v1/jobs/{id}/transcript?format=srt")[1].decode() == named.out
 
 
 def test_models_that_punctuate(made, models, data):

@@ -1,7 +1,10 @@
-"""Models of FunASR's architectures with random weights, as GGUF: what they write means nothing, but it
-is the same each time, and it varies with what they hear."""
+"""Models of FunASR's architectures with random weights, as GGUF or as FunASR's folder: what they write means
+nothing, but it is the same each time, and it varies with what they hear."""
 
+import json
+import os
 import struct
+import zipfile
 
 import numpy as np
 
@@ -113,9 +116,51 @@ def paraformer(path, n_vocab=500, contextual=False):
     m.write(path)
 
 
-def punctuation(path, n_vocab=501):
+def _punctuation(layers, n_vocab=501):
     m = Model("ct-transformer", {"ct.vocab": ["<unk>"] + characters(n_vocab - 1), "ct.punc": MARKS})
     m.put("embed.weight", n_vocab, 256, by=1)
-    m.encoder(4, 256, 256, 1024)
+    m.encoder(layers, 256, 256, 1024)
     m.dense("decoder", 6, 256)
-    m.write(path)
+    return m
+
+
+def punctuation(path):
+    _punctuation(4).write(path)
+
+
+# ---- FunASR's folders ----
+
+
+def _text(s):
+    return b"X" + struct.pack("<I", len(s)) + s.encode()
+
+
+def _int(n):
+    return b"J" + struct.pack("<i", n)
+
+
+def _tensor(key, t):
+    """As torch.save pickles it: the storage by its key, an offset, shape and steps."""
+    steps = [int(np.prod(t.shape[i + 1 :])) for i in range(t.ndim)]
+    storage = b"(" + _text("storage") + b"ctorch\nFloatStorage\n" + _text(key) + _text("cpu") + _int(t.size) + b"tQ"
+    shape, steps = (b"(" + b"".join(map(_int, x)) + b"t" for x in (t.shape, steps))
+    return b"ctorch._utils\n_rebuild_tensor_v2\n(" + storage + _int(0) + shape + steps + b"\x89ccollections\nOrderedDict\n)RtR"
+
+
+def punctuation_folder(folder, realtime=False):
+    """model.pt, tokens.json and config.yaml, as FunASR publishes them."""
+    m = _punctuation(3 if realtime else 4)
+    # filters over time are [channels][1][taps] there
+    tensors = {k: np.ascontiguousarray(t.T[:, None]) if "fsmn" in k else t for k, t in m.tensors.items()}
+    os.makedirs(folder, exist_ok=True)
+    with zipfile.ZipFile(os.path.join(folder, "model.pt"), "w") as z:
+        items = [_text(k) + _tensor(str(i), t) for i, (k, t) in enumerate(tensors.items())]
+        z.writestr("model/data.pkl", b"\x80\x02}(" + b"".join(items) + b"u.")
+        for i, t in enumerate(tensors.values()):
+            z.writestr(f"model/data/{i}", t.tobytes())
+    with open(os.path.join(folder, "tokens.json"), "w", encoding="utf-8") as f:
+        json.dump(m.keys["ct.vocab"], f, ensure_ascii=False)
+    with open(os.path.join(folder, "config.yaml"), "w", encoding="utf-8") as f:
+        f.write(f"model: CTTransformer{'Streaming' if realtime else ''}\nmodel_conf:\n    punc_list:\n")
+        f.writelines(f"    - {mark}\n" for mark in MARKS)
+        f.write(f"encoder_conf:\n    attention_heads: 8\n    kernel_size: 11\n    sanm_shfit: {5 if realtime else 0}\n")
