@@ -237,16 +237,24 @@ static int read_marks(oto_weights *w, oto_slice text, oto_err *e)
     return oto_weights_put_strs(w, "ct.punc", copy, at, n, e);
 }
 
-/* The class that FunASR runs it with tells the realtime model: its tensors are named alike. */
+/* The classes that FunASR runs it with tell the realtime model: its tensors are named alike. */
 static int read_class(oto_weights *w, oto_slice text, oto_err *e)
 {
-    oto_slice *items;
-    size_t n;
-    const int rc = oto_yaml_get(text, "", "model", w->a, &items, &n, e);
+    static const char *const realtime[][2] = {{"model", "CTTransformerStreaming"},
+                                              {"encoder", "SANMVadEncoder"}};
+    bool is = false;
+    int rc = 0;
 
-    if (rc != 0 || n != 1 || !oto_slice_is(items[0], "CTTransformerStreaming"))
-        return rc;
-    return oto_weights_put_int(w, "ct.realtime", 1, e);
+    for (size_t i = 0; i < OTO_COUNT(realtime) && rc == 0; i++) {
+        const oto_mark m = oto_arena_mark(w->a);
+        oto_slice *items;
+        size_t n;
+
+        rc = oto_yaml_get(text, "", realtime[i][0], w->a, &items, &n, e);
+        is = is || (n == 1 && oto_slice_is(items[0], realtime[i][1]));
+        oto_arena_rollback(w->a, m);
+    }
+    return rc == 0 && is ? oto_weights_put_int(w, "ct.realtime", 1, e) : rc;
 }
 
 /* With a dictionary of jieba's the model's tokens are words. */

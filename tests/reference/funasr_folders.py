@@ -104,13 +104,22 @@ def write_punctuation(folder, kind, encoder, shift):
     conf = dict(input_size=256, output_size=256, attention_heads=8, linear_units=1024, num_blocks=3, input_layer="pe",
                 kernel_size=11, sanm_shfit=shift)
     model = kind(encoder=encoder, encoder_conf=conf, vocab_size=VOCABULARY, punc_list=marks, embed_unit=256, att_unit=256)
-    folder.mkdir(parents=True, exist_ok=True)
-    torch.save({k: values(k, tuple(v.shape)) for k, v in model.state_dict().items()}, folder / "model.pt")
-    (folder / "tokens.json").write_text(json.dumps(ct_pieces(), ensure_ascii=False, indent=0))
+    state = {k: v.copy_(values(k, tuple(v.shape))).clone() for k, v in model.state_dict().items()}
     lines = [f"model: {kind.__name__}", "model_conf:", "    ignore_id: 0", "    punc_list:"]
     lines += [f"        - {m}" for m in marks] + ["    sentence_end_id: 3", f"encoder: {encoder}", "encoder_conf:"]
     lines += [f"    {k}: {v}" for k, v in conf.items()] + ["tokenizer: CharTokenizer"]
-    (folder / "config.yaml").write_text("\n".join(lines) + "\n")
+    for place in folder, folder.with_name(folder.name + "-onnx"):
+        place.mkdir(parents=True, exist_ok=True)
+        (place / "tokens.json").write_text(json.dumps(ct_pieces(), ensure_ascii=False, indent=0))
+        (place / "config.yaml").write_text("\n".join(lines) + "\n")
+    torch.save(state, folder / "model.pt")
+    try:
+        import funasr_onnx
+        import onnxruntime  # noqa: F401
+    except ImportError:
+        return
+    family = "ct_transformer_streaming" if shift else "ct_transformer"
+    funasr_onnx.export(family, model.eval(), folder.with_name(folder.name + "-onnx") / "model.onnx")
 
 
 def main(out):

@@ -23,18 +23,22 @@ PARTS = dict(encoder="SANMEncoder", decoder="ParaformerSANMDecoder")
 
 
 def export(family, model, path, width=560, predictor="CifPredictorV2"):
-    """family: paraformer, bicif_paraformer, contextual_paraformer or sense_voice. The model is of no use afterwards.
+    """family: paraformer, bicif_paraformer, contextual_paraformer, sense_voice, ct_transformer or
+    ct_transformer_streaming. The model is of no use afterwards.
     Beside the contextual one's graph goes that of its hot words."""
     conf = {} if family == "sense_voice" else dict(PARTS, predictor=predictor)
     if family == "contextual_paraformer":
         conf["decoder"] = "ContextualParaformerDecoder"
     rebuild = importlib.import_module(f"funasr.models.{family}.export_meta").export_rebuild_model
+    if family.startswith("ct_transformer"):
+        conf = dict(encoder=type(model.encoder).__name__)
     model = rebuild(model, max_seq_len=512, device="cpu", type="onnx", **conf)
     if isinstance(model, tuple):
         model, words = model
         export_graph(words.eval(), (words.export_dummy_inputs().clamp(max=5),), path.with_name("model_eb.onnx"))
     inputs = list(model.export_dummy_inputs())
-    inputs[0] = inputs[0][:, :, :width]
+    if inputs[0].dim() == 3:
+        inputs[0] = inputs[0][:, :, :width]
     export_graph(model.eval(), tuple(inputs), path)
 
 

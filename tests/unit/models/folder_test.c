@@ -284,6 +284,9 @@ static void test_what_funasr_saves(void **state)
         put_path(folder, realtime ? "funasr/realtime" : "funasr/punctuation");
         assert_true(seeded_ct_of(gguf, 3, NULL, 50, realtime));
         check_same(gguf, folder, OTO_COMPUTE_I8);
+        strcat(folder, "-onnx/model.onnx");
+        if (access(folder, F_OK) == 0)
+            check_same(gguf, folder, OTO_COMPUTE_F32);
     }
 }
 
