@@ -111,10 +111,9 @@ oto_pickle *oto_pickle_get(const oto_pickle *dict, const char *key);
 int oto_kaldi_vector(oto_weights *w, oto_slice text, const char *tag, const float **v, size_t *n,
                      oto_err *e) OTO_CHECK;
 
-/* The value of SECTION.KEY in a block mapping of mappings (yaml.c), or of KEY outside all sections when
- * SECTION is "": a scalar as one item, or the
- * scalars of a list. Without quotes and escapes, in `a`. 0 items: it is not there, or something
- * else. */
+/* The value of SECTION.KEY in a block mapping of mappings (yaml.c), or of KEY outside all sections
+ * when SECTION is "": a scalar as one item, or the scalars of a list. Without quotes and escapes,
+ * in `a`. 0 items: it is not there, or something else. */
 int oto_yaml_get(oto_slice text, const char *section, const char *key, oto_arena *a,
                  oto_slice **items, size_t *n, oto_err *e) OTO_CHECK;
 

@@ -187,6 +187,23 @@ static void one_wrong_file(void **state)
     }
 }
 
+/* Small files without checksums of other models. */
+static void a_page_is_no_settings_file(void **state)
+{
+    char path[600];
+    oto_err e = {0};
+    oto_catalogue_options o = options("page");
+
+    (void)state;
+    snprintf(path, sizeof path, "%s/Systran/faster-whisper-base.en/resolve/main", data);
+    ASSERT_OK(oto_mkdirs(path, e_));
+    strcat(path, "/config.json");
+    write_text(path, "{}");
+    assert_int_equal(oto_catalogue_pull("whisper-base.en", &o, &e), OTO_E_INPUT);
+    assert_non_null(strstr(e.text, "config.json: what came is not kept: is a web page"));
+    assert_int_equal(count_in(root), 0);
+}
+
 static void takes_a_folder(void **state)
 {
     char from[600];
@@ -241,6 +258,7 @@ int main(void)
         cmocka_unit_test_setup(pulls_by_name, empty),
         cmocka_unit_test_setup(refuses_what_is_none, empty),
         cmocka_unit_test_setup(one_wrong_file, empty),
+        cmocka_unit_test_setup(a_page_is_no_settings_file, empty),
         cmocka_unit_test_setup(takes_a_folder, empty),
         cmocka_unit_test_setup(finds_a_flipped_byte, empty),
     };
