@@ -29,13 +29,17 @@ static int sum_of(const ct_punc *m, oto_slice token)
     return (int)(sum % 97);
 }
 
-/* Most tokens have no mark, or no text would reach the cuts. */
+/* Most tokens have no mark, or no text would reach the cuts. Some get theirs, or another one, only
+ * when more follows. */
 static void by_rule(ct_network *net, const int *ids, int n, int pause, ct_mark *marks)
 {
     (void)net;
     MUST(n > 0 && n <= CT_ROWS && pause >= 0 && pause <= CT_ROWS);
     for (int i = 0; i < n; i++)
-        marks[i] = ids[i] <= CT_PAUSE ? (ct_mark)ids[i] : CT_NONE;
+        marks[i] = ids[i] <= CT_PAUSE ? (ct_mark)ids[i]
+                   : ids[i] <= 2 * CT_PAUSE && n > CT_ROWS - CT_BLOCK / 2
+                       ? (ct_mark)(ids[i] - CT_PAUSE)
+                       : CT_NONE;
 }
 
 static size_t take(const oto_punc_token *t, int n, char *out, size_t at)

@@ -87,8 +87,8 @@ static bool ends_sentence(ct_mark m)
     return m == CT_STOP || m == CT_QUESTION;
 }
 
-/* How many tokens are settled. The first two and the last end no sentence. */
-static int settled(ct_mark *marks, int n)
+/* How many tokens stand before a sentence end, or 0. The first two and the last end none. */
+static int sentences(ct_mark *marks, int n)
 {
     int comma = -1;
 
@@ -98,11 +98,19 @@ static int settled(ct_mark *marks, int n)
         if (comma < 0 && marks[i] == CT_COMMA)
             comma = i;
     }
-    if (n > CT_LONG && comma >= 0) {
-        marks[comma] = CT_STOP;
-        return comma + 1;
-    }
-    return n > CT_ROWS - CT_BLOCK ? n - 1 : 0;
+    if (n <= CT_LONG || comma < 0)
+        return 0;
+    marks[comma] = CT_STOP;
+    return comma + 1;
+}
+
+/* How many tokens are settled: all but the last where else the next block had no room, be it that
+ * no sentence ends or that one does among the first. */
+static int settled(ct_mark *marks, int n)
+{
+    const int done = sentences(marks, n);
+
+    return n - done > CT_ROWS - CT_BLOCK ? n - 1 : done;
 }
 
 static void give(state *s, int n, bool last)

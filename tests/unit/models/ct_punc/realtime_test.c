@@ -18,10 +18,11 @@ static void by_rule(ct_network *net, const int *ids, int n, int pause, ct_mark *
 static const struct {
     const char *piece;
     ct_mark mark;
-} rule[] = {{"<unk>", CT_NONE},  {"逗", CT_COMMA},     {"句", CT_STOP},
-            {"问", CT_QUESTION}, {"顿", CT_PAUSE},     {"comma", CT_COMMA},
-            {"stop", CT_STOP},   {"ask", CT_QUESTION}, {"pause", CT_PAUSE}};
+} rule[] = {{"<unk>", CT_NONE},  {"逗", CT_COMMA},    {"句", CT_STOP},   {"问", CT_QUESTION},
+            {"顿", CT_PAUSE},    {"comma", CT_COMMA}, {"stop", CT_STOP}, {"ask", CT_QUESTION},
+            {"pause", CT_PAUSE}, {"late", CT_NONE}};
 
+static ct_mark late; /* behind "late", when a sequence is nearly as long as any can be */
 static oto_model *model;
 static oto_pool *pool;
 static oto_arena *arena;
@@ -40,6 +41,8 @@ static void by_rule(ct_network *net, const int *ids, int n, int pause, ct_mark *
         for (size_t k = 0; k < OTO_COUNT(rule); k++)
             if (strlen(rule[k].piece) == s.n && memcmp(rule[k].piece, s.p, s.n) == 0)
                 marks[i] = rule[k].mark;
+        if (n > CT_ROWS - CT_BLOCK && late != CT_NONE && s.n == 4 && memcmp(s.p, "late", 4) == 0)
+            marks[i] = late;
     }
     if (marks[n - 1] == CT_STOP)
         marks[n - 1] = CT_COMMA;
@@ -215,6 +218,30 @@ static void test_bounds(void **unused)
     }
 }
 
+/* What follows may bring a mark among the first tokens of all that wait: what stands before it is
+ * too little to make room for the next block. */
+static void test_late_marks(void **unused)
+{
+    static const ct_mark marks[] = {CT_STOP, CT_COMMA};
+    static char text[4 * 1000 + 1];
+
+    (void)unused;
+    for (size_t i = 0; i < 2 * OTO_COUNT(marks); i++) {
+        const written *w;
+        char *to = stpcpy(text, "中中 late ");
+
+        for (int k = 0; k < 900; k++)
+            to = stpcpy(to, i % 2 > 0 && k % 90 == 0 ? "|中" : "中");
+        late = marks[i / 2];
+        longest = 0;
+        w = punctuate(text, 30);
+        assert_in_range(longest, CT_LONG, CT_ROWS);
+        assert_int_equal(w->tokens, 903);
+        assert_true(w->most <= CT_ROWS);
+    }
+    late = CT_NONE;
+}
+
 static void test_long_words(void **unused)
 {
     static char text[20001];
@@ -283,7 +310,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_like_funasr), cmocka_unit_test(test_nothing),
         cmocka_unit_test(test_bounds),      cmocka_unit_test(test_long_words),
-        cmocka_unit_test(test_words),
+        cmocka_unit_test(test_late_marks),  cmocka_unit_test(test_words),
     };
 
     return cmocka_run_group_tests(tests, set_up, tear_down);
