@@ -239,6 +239,16 @@ int oto_sql_begin(oto_store *s, oto_err *e)
     return oto_sql_run(s, NULL, e, "BEGIN IMMEDIATE", "");
 }
 
+/* The log on a full disk cannot grow to where SQLite would move it into the file, and so for ever
+ * takes room that the next writer could use: what lies in it is moved now, which needs no room for
+ * pages that the file has. Passive: others who read or write are not waited for. */
+static void empty_log(oto_store *s)
+{
+    if (sqlite3_wal_checkpoint_v2(s->db, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL) ==
+        SQLITE_IOERR_FSYNC)
+        s->sync_failed = true;
+}
+
 int oto_sql_end(oto_store *s, int rc, oto_err *e)
 {
     if (rc == 0 && (rc = oto_sql_run(s, NULL, e, "COMMIT", "")) == 0) {
@@ -248,6 +258,8 @@ int oto_sql_end(oto_store *s, int rc, oto_err *e)
     /* Errors may have rolled back already. */
     if (!sqlite3_get_autocommit(s->db) && oto_sql_run(s, NULL, NULL, "ROLLBACK", "") != 0)
         s->sync_failed = true;
+    if (rc == OTO_E_NO_SPACE && !s->sync_failed)
+        empty_log(s);
     return rc;
 }
 
