@@ -117,8 +117,9 @@ typedef struct {
     int port;   /* the process that listens there and the tree it belongs to; 0: none */
     bool quick; /* without PSS, private, storage and files: much cheaper with large processes */
     double budget_s; /* processor time in a look for what is dear to read (PSS, private, peak,
-                        storage, files): it is read of as many processes as fit, by turns; of the
-                        others it is what it was. 0: of all */
+                        storage, files): it is read of each new process, and of as many others as
+                        fit, in half of it at least, by turns; of the rest it is what it was. 0: of
+                        all */
 } oto_monitor_options;
 
 typedef struct oto_monitor oto_monitor;

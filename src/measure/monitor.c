@@ -23,6 +23,7 @@ typedef struct {
     char comm[20];
     oto_proc_stat seen;  /* when the dear figures were last read */
     bool figures;        /* the dear ones have been read */
+    int looked;          /* in which look */
     bool still;          /* has not run since then, nor changed its size */
     bool tracked, named; /* named: its command line has been looked at */
     bool matches;
@@ -322,32 +323,45 @@ static bool stranger(void *arg, int pid, oto_proc_stat *out)
     return true;
 }
 
-/* Memory, storage and files, of as many as the budget allows; of a new process always. */
+static void read_one(oto_monitor *m, known *k, const oto_proc_stat *now)
+{
+    oto_proc_figures(&k->s, m->o.quick);
+    k->figures = true;
+    k->seen = *now;
+    k->looked = m->looks;
+}
+
+static bool is_due(const oto_monitor *m, const known *k)
+{
+    return k->tracked && k->looked != m->looks &&
+           (!k->still || (m->looks + k->s.pid) % STILL_LOOKS == 0);
+}
+
+/* Memory, storage and files: of each new process, and by turns of as many others as the budget
+ * allows. Half of it is theirs whatever the new ones took: where processes never cease to come the
+ * old ones' figures would else stay what they were. */
 static void read_figures(oto_monitor *m)
 {
+    const double budget_s = m->o.budget_s > 0 ? m->o.budget_s : INFINITY;
     const double began_s = clock_s(CLOCK_THREAD_CPUTIME_ID);
-    const double until = m->o.budget_s > 0 ? began_s + m->o.budget_s - m->debt_s : INFINITY;
-    const int from = m->n_now > 0 ? m->turn % m->n_now : 0;
-    bool time_left = clock_s(CLOCK_THREAD_CPUTIME_ID) < until;
+    double now_s, until;
 
-    for (int i = 0; i < m->n_now; i++) {
-        const int at = (from + i) % m->n_now;
-        known *k = &m->now[at];
+    for (int i = 0; i < m->n_now; i++)
+        if (m->now[i].tracked && !m->now[i].figures)
+            read_one(m, &m->now[i], &m->list[i]);
+    now_s = clock_s(CLOCK_THREAD_CPUTIME_ID);
+    until = fmax(began_s + budget_s, now_s + budget_s / 2) - m->debt_s;
+    for (int i = 0; i < m->n_now && now_s < until; i++, m->turn++) {
+        const int at = m->turn % m->n_now;
 
-        if (!k->tracked || (k->figures && !time_left) ||
-            (k->still && (m->looks + k->s.pid) % STILL_LOOKS != 0))
+        if (!is_due(m, &m->now[at]))
             continue;
-        oto_proc_figures(&k->s, m->o.quick);
-        k->figures = true;
-        k->seen = m->list[at];
-        if (time_left && clock_s(CLOCK_THREAD_CPUTIME_ID) >= until) {
-            time_left = false;
-            m->turn = from + i + 1;
-        }
+        read_one(m, &m->now[at], &m->list[at]);
+        now_s = clock_s(CLOCK_THREAD_CPUTIME_ID);
     }
+    m->turn = m->n_now > 0 ? m->turn % m->n_now : 0;
     /* One large process may take more than a look's budget: the next ones pay for it. */
-    if (m->o.budget_s > 0)
-        m->debt_s = fmax(0, clock_s(CLOCK_THREAD_CPUTIME_ID) - until);
+    m->debt_s = fmax(0, now_s - until);
 }
 
 int oto_monitor_look(oto_monitor *m, const oto_proc_sample **list, int *n, oto_err *e)
