@@ -454,15 +454,13 @@ static int from_hub(struct pull *p, const struct edition *ed, oto_err *e)
     for (int i = 0; i < n_files(ed); i++) {
         char url[1024];
         const struct published *f = &ed->files[i];
-        if (have(p, f, p->sums[i])) {
-            continue;
-        }
         if (snprintf(url, sizeof url, "%.*s/%s/resolve/%s/%s", (int)n, hub, ed->repo, ed->revision,
                      f->name) >= (int)sizeof url) {
             return oto_fail(e, OTO_E_USAGE, "%.100s: address too long", hub);
         }
         oto_incoming in = incoming_of(p, f);
-        int rc = oto_fetch_url(&in, url, &limits, p->sums[i], e);
+        int rc = have(p, f, p->sums[i]) ? 0 : oto_fetch_url(&in, url, &limits, p->sums[i], e);
+        /* the pull that left a whole file may have ended before it looked at it */
         rc = rc ? rc : check_form(p, ed, i, e);
         if (rc) {
             return rc;

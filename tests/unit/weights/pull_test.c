@@ -187,6 +187,29 @@ static void one_wrong_file(void **state)
     }
 }
 
+/* A pull that ended between the last byte of a file and the look at it. */
+static void what_was_left_is_looked_at(void **state)
+{
+    static const char *const texts[] = {"<html>", "version https://git-lfs.github.com/spec/v1\n"};
+
+    (void)state;
+    for (size_t k = 0; k < OTO_COUNT(texts); k++) {
+        char path[600];
+        oto_err e = {0};
+        oto_catalogue_options o = options("ok");
+
+        snprintf(path, sizeof path, "%s/.ct-punc.incoming", root);
+        ASSERT_OK(oto_mkdirs(path, e_));
+        strcat(path, "/model.pt");
+        write_text(path, texts[k]);
+        assert_int_equal(oto_catalogue_pull("ct-punc", &o, &e), OTO_E_INPUT);
+        assert_non_null(strstr(e.text, "model.pt: what came is not kept"));
+        ASSERT_OK(oto_catalogue_pull("ct-punc", &o, e_));
+        assert_in_place(0);
+        assert_int_equal(empty(NULL), 0);
+    }
+}
+
 /* Small files without checksums of other models. */
 static void a_page_is_no_settings_file(void **state)
 {
@@ -258,6 +281,7 @@ int main(void)
         cmocka_unit_test_setup(pulls_by_name, empty),
         cmocka_unit_test_setup(refuses_what_is_none, empty),
         cmocka_unit_test_setup(one_wrong_file, empty),
+        cmocka_unit_test_setup(what_was_left_is_looked_at, empty),
         cmocka_unit_test_setup(a_page_is_no_settings_file, empty),
         cmocka_unit_test_setup(takes_a_folder, empty),
         cmocka_unit_test_setup(finds_a_flipped_byte, empty),
