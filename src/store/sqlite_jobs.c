@@ -351,6 +351,20 @@ int oto_store_segments(oto_store *s, const char *id, const char *token, const ot
     return oto_sql_end(s, rc, e);
 }
 
+int oto_store_begin_anew(oto_store *s, const char *id, const char *token, oto_err *e)
+{
+    int64_t seq = 0;
+    int rc = oto_sql_begin(s, e);
+
+    if (rc != 0)
+        return rc;
+    if ((rc = seq_of(s, id, token, &seq, e)) == 0 && (rc = forget(s, seq, true, e)) == 0)
+        rc = oto_sql_run(s, NULL, e,
+                         "UPDATE jobs SET checkpoint_ms = 0, n_segments = 0 WHERE seq = ?", "i",
+                         seq);
+    return oto_sql_end(s, rc, e);
+}
+
 int oto_store_recall(oto_store *s, const char *id, int64_t key, oto_arena *a, const char **json,
                      oto_err *e)
 {

@@ -147,6 +147,8 @@ int oto_store_renew(oto_store *s, const char *id, const char *token, int64_t lea
 int oto_store_segments(oto_store *s, const char *id, const char *token, const oto_job_segment *seg,
                        int n, const oto_job_memo *memo, int n_memo, int64_t checkpoint_ms,
                        int64_t now, oto_err *e) OTO_CHECK;
+/* Drops what earlier attempts stored: the job begins anew, under the lease it has. */
+int oto_store_begin_anew(oto_store *s, const char *id, const char *token, oto_err *e) OTO_CHECK;
 /* A window's result, in `a`. NOT_FOUND without text. */
 int oto_store_recall(oto_store *s, const char *id, int64_t key, oto_arena *a, const char **json,
                      oto_err *e) OTO_CHECK;

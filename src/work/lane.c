@@ -17,6 +17,7 @@
 #define STORE_RETRY_MS    1000
 #define PROGRESS_EVERY_MS 1000
 #define DECODER_RETRIES   2
+#define MAKERS_KEY        0 /* of the memo that tells who made the others, and the segments */
 
 static void nap(int ms)
 {
@@ -258,6 +259,58 @@ static void set_options(lane *l, oto_job_options *o)
     o->arg = l;
 }
 
+/* What texts and their segments depend on besides the request and the sound. */
+static const char *makers(lane *l, const oto_job_options *o)
+{
+    const oto_worker_options *w = &l->w->o;
+    const oto_model *m = l->w->shelf.of[l->model].model;
+    oto_model_info info = {.punctuates = false};
+    char beam[16];
+    oto_str s;
+
+    if (m != NULL)
+        oto_model_info_get(m, &info);
+    snprintf(beam, sizeof beam, "%d", o->asr.beam);
+    oto_str_init(&s, l->job_arena);
+    for (int i = 0; i < 4; i++) {
+        const char *part = i == 0   ? w->models[l->model].path
+                           : i == 1 ? w->vad_path
+                           : i == 2 ? (info.punctuates ? NULL : w->punc_path)
+                                    : beam;
+
+        oto_str_puts(&s, part != NULL ? part : "");
+        oto_str_puts(&s, "\n");
+    }
+    return s.failed ? NULL : s.p;
+}
+
+/* Where the server has come to have other models or settings since, segments that are stored are
+ * not those that would come now, and passing over as many would lose or repeat text. */
+static int know_makers(lane *l, const oto_job_options *o, oto_err *e)
+{
+    const char *now = makers(l, o), *then = NULL;
+    int rc;
+
+    if (now == NULL)
+        return oto_fail(e, OTO_E_LIMIT, "job %s: out of memory", l->job.id);
+    rc = oto_store_recall(l->store, l->job.id, MAKERS_KEY, l->job_arena, &then, e);
+    if (rc != 0 && rc != OTO_E_NOT_FOUND)
+        return rc;
+    if (rc == 0 && strcmp(now, then) == 0)
+        return 0;
+    l->memos[l->n_memos++] = (oto_job_memo){MAKERS_KEY, now};
+    if (rc == OTO_E_NOT_FOUND)
+        return 0;
+    oto_log(OTO_LOG_WARN, "job %s: begun with other models or settings, begins anew", l->job.id);
+    while ((rc = oto_store_begin_anew(l->store, l->job.id, l->token, e)) != 0)
+        if (!store_again(l, rc, e))
+            return oto_fail(e, OTO_E_CANCELLED, "the job is lost");
+    l->job.n_segments = 0;
+    l->job.checkpoint_ms = l->stored_ms = 0;
+    l->done_ms = 0;
+    return 0;
+}
+
 /* A decoder that was killed says nothing about the recording. */
 static int recognise(lane *l, oto_job_result *result, oto_err *e)
 {
@@ -270,6 +323,8 @@ static int recognise(lane *l, oto_job_result *result, oto_err *e)
         (rc = ensure_recogniser(l, e)) != 0)
         return rc;
     set_options(l, &o);
+    if ((rc = know_makers(l, &o, e)) != 0)
+        return rc;
     for (int i = 0;; i++) {
         l->skip = l->job.n_segments;
         rc = oto_recogniser_run(l->recogniser, path, &o, result, e);

@@ -529,6 +529,30 @@ static void cancelling(void **state)
     kit_lease_none(NOW);
 }
 
+static void beginning_anew(void **state)
+{
+    const oto_job_segment g = {0, 1, "a", "{}"};
+    const oto_job_memo m = {1, "x"};
+    const oto_job made = kit_submit("c", 10);
+    const char *json;
+    char token[33];
+    oto_job job;
+
+    (void)state;
+    kit_lease("w", NOW, token);
+    OK(oto_store_segments(kit_store, made.id, token, &g, 1, &m, 1, 5, NOW, &e));
+    FAILS(OTO_E_BUSY, oto_store_begin_anew(kit_store, made.id, "another's", &e));
+    OK(oto_store_begin_anew(kit_store, made.id, token, &e));
+    job = kit_get(made.id);
+    assert_int_equal(job.state, OTO_JOB_RUNNING);
+    assert_int_equal(job.attempts, 1);
+    assert_int_equal(job.checkpoint_ms + job.n_segments, 0);
+    FAILS(OTO_E_NOT_FOUND, oto_store_recall(kit_store, made.id, 1, kit_arena, &json, &e));
+    OK(oto_store_segments(kit_store, made.id, token, &g, 1, NULL, 0, 5, NOW, &e));
+    assert_string_equal(texts(made.id), "0:0-1 a{};");
+    kit_finish(made.id, token, NOW);
+}
+
 static void retrying(void **state)
 {
     const oto_job_segment g = {0, 1, "a", ""};
@@ -794,6 +818,7 @@ int main(void)
         KIT_TEST(many_leases_return_at_once),
         KIT_TEST(a_job_handed_back_is_unharmed),
         KIT_TEST(cancelling),
+        KIT_TEST(beginning_anew),
         KIT_TEST(retrying),
         KIT_TEST(deleted_while_running),
         KIT_TEST(whatever_happens_the_rules_hold),

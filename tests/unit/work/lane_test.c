@@ -26,17 +26,16 @@ int fake_run(oto_recogniser *r, const char *path, const oto_job_options *o, oto_
     return behaviour(o, e);
 }
 
-/* Runs one job as lane 1 of a worker does and tells what became of it. */
-static oto_job run_one(const char *options, int (*what)(const oto_job_options *o, oto_err *e))
+/* Runs the next job as lane 1 of a worker does and tells what became of it. */
+static oto_job run_next(const char *id, int (*what)(const oto_job_options *o, oto_err *e))
 {
-    const oto_submission order = {
-        .client = "c", .audio = "2026-01-01_001_a.wav", .audio_ms = 1000, .options = options};
-    const oto_job submitted = kit_submit_as(&order, 1000);
+    static const oto_served_model models[] = {{.path = "/models/asr"}};
     lane *l = &worker.lanes[0];
 
     behaviour = what;
     OK(oto_board_new(1, &board, &e));
     worker.o.spool = &spool;
+    worker.o.models = models;
     worker.board = board;
     worker.proc = &board->workers[0];
     l->w = &worker;
@@ -48,7 +47,15 @@ static oto_job run_one(const char *options, int (*what)(const oto_job_options *o
     oto_arena_free(l->job_arena);
     oto_arena_free(l->scratch);
     oto_board_free(board);
-    return kit_get(submitted.id);
+    return kit_get(id);
+}
+
+static oto_job run_one(const char *options, int (*what)(const oto_job_options *o, oto_err *e))
+{
+    const oto_submission order = {
+        .client = "c", .audio = "2026-01-01_001_a.wav", .audio_ms = 1000, .options = options};
+
+    return run_next(kit_submit_as(&order, 1000).id, what);
 }
 
 static int cancelled(oto_err *e)
@@ -132,6 +139,84 @@ static void a_job_that_is_stopped_on_a_full_disk_is_given_back(void **state)
     assert_int_equal(job.n_segments, 0);
 }
 
+static int give(const oto_job_options *o, const char *letters)
+{
+    char text[2] = "";
+
+    for (; *letters != '\0'; letters++) {
+        text[0] = *letters;
+        if (o->on_segment(o->arg, &(oto_segment){.end_ms = 10, .text = text}) != 0 ||
+            o->on_progress(o->arg, 10, 1000) != 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int gives_three_and_stops(const oto_job_options *o, oto_err *e)
+{
+    return give(o, "abc") == 0 ? cancelled(e) : OTO_E_INTERNAL;
+}
+
+static int gives_four(const oto_job_options *o, oto_err *e)
+{
+    return give(o, "abcd") == 0 ? 0 : oto_fail(e, OTO_E_INTERNAL, "the test's own");
+}
+
+static int gives_two(const oto_job_options *o, oto_err *e)
+{
+    return give(o, "XY") == 0 ? 0 : oto_fail(e, OTO_E_INTERNAL, "the test's own");
+}
+
+static const char *text_of(const char *id)
+{
+    static char text[100];
+    sqlite3_stmt *q;
+
+    text[0] = '\0';
+    assert_int_equal(sqlite3_prepare_v2(kit_store->db,
+                                        "SELECT text FROM segments JOIN jobs ON job = seq"
+                                        " WHERE id = ? ORDER BY number",
+                                        -1, &q, NULL),
+                     SQLITE_OK);
+    sqlite3_bind_text(q, 1, id, -1, SQLITE_STATIC);
+    while (sqlite3_step(q) == SQLITE_ROW)
+        strcat(text, (const char *)sqlite3_column_text(q, 0));
+    sqlite3_finalize(q);
+    return text;
+}
+
+static void a_job_goes_on(void **state)
+{
+    oto_job job = run_one("{}", gives_three_and_stops);
+
+    (void)state;
+    assert_int_equal(job.n_segments, 3);
+    job = run_next(job.id, gives_four);
+    assert_int_equal(job.state, OTO_JOB_DONE);
+    assert_string_equal(text_of(job.id), "abcd");
+}
+
+/* Its segments are cut differently, so that there is no telling which of them are stored. */
+static void a_job_of_other_models_begins_anew(void **state)
+{
+    static const char *const punc[] = {"/models/punc", NULL};
+
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        oto_job job;
+
+        worker.o.punc_path = punc[i];
+        job = run_one("{}", gives_three_and_stops);
+        assert_int_equal(job.n_segments, 3);
+        worker.o.punc_path = punc[1 - i];
+        job = run_next(job.id, gives_two);
+        assert_int_equal(job.state, OTO_JOB_DONE);
+        assert_int_equal(job.n_segments, 2);
+        assert_string_equal(text_of(job.id), "XY");
+    }
+    worker.o.punc_path = NULL;
+}
+
 static void options_that_cannot_be_read_fail(void **state)
 {
     const oto_job job = run_one("not json", gives_a_segment);
@@ -146,6 +231,8 @@ int main(void)
                                        KIT_TEST(a_job_that_was_stopped_is_as_before),
                                        KIT_TEST(a_job_that_is_stopped_on_a_full_disk_is_given_back),
                                        KIT_TEST(results_without_room_count_as_an_attempt),
+                                       KIT_TEST(a_job_goes_on),
+                                       KIT_TEST(a_job_of_other_models_begins_anew),
                                        KIT_TEST(options_that_cannot_be_read_fail)};
 
     return cmocka_run_group_tests(tests, NULL, NULL);
