@@ -549,7 +549,7 @@ static void beginning_anew(void **state)
     assert_int_equal(job.checkpoint_ms + job.n_segments, 0);
     FAILS(OTO_E_NOT_FOUND, oto_store_recall(kit_store, made.id, 1, kit_arena, &json, &e));
     OK(oto_store_segments(kit_store, made.id, token, &g, 1, NULL, 0, 5, NOW, &e));
-    assert_string_equal(texts(made.id), "0:0-1 a{};");
+    assert_string_equal(texts(made.id), "0:0-1a{};");
     kit_finish(made.id, token, NOW);
 }
 
