@@ -9,9 +9,9 @@
 #include <cmocka.h>
 
 #define LOOKS  60
-#define COMING 50 /* new processes for each look */
+#define COMING 20 /* new processes for each look */
 #define STEP   (64 << 10)
-#define BUDGET 0.002 /* less than they take */
+#define BUDGET 0.0005 /* less than they take */
 
 /* For each byte that comes: the last look's children go, as many others come, and STEP more
  * is used. */
