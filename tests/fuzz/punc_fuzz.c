@@ -36,10 +36,9 @@ static void by_rule(ct_network *net, const int *ids, int n, int pause, ct_mark *
     (void)net;
     MUST(n > 0 && n <= CT_ROWS && pause >= 0 && pause <= CT_ROWS);
     for (int i = 0; i < n; i++)
-        marks[i] = ids[i] <= CT_PAUSE ? (ct_mark)ids[i]
-                   : ids[i] <= 2 * CT_PAUSE && n > CT_ROWS - CT_BLOCK / 2
-                       ? (ct_mark)(ids[i] - CT_PAUSE)
-                       : CT_NONE;
+        marks[i] = ids[i] <= CT_PAUSE                                 ? (ct_mark)ids[i]
+                   : ids[i] <= 2 * CT_PAUSE && n > CT_ROWS - CT_BLOCK ? (ct_mark)(ids[i] - CT_PAUSE)
+                                                                      : CT_NONE;
 }
 
 static size_t take(const oto_punc_token *t, int n, char *out, size_t at)
