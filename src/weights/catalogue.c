@@ -746,18 +746,47 @@ int oto_catalogue_source(const char *name, const oto_catalogue_options *o, char 
     return rc ? rc : locate(&p, out, n, e);
 }
 
+/* Ours are the source and what was packed of it; the folder too, when nothing else is in it. Others
+ * may have put a folder of the same name beside ours: FunASR's models are folders. *n: how many. */
+static int remove_ours(const char *folder, bool only_look, int *n, oto_err *e)
+{
+    DIR *d = opendir(folder);
+    int rc = 0;
+    *n = 0;
+    if (!d) {
+        return errno == ENOENT || errno == ENOTDIR ? 0 : oto_fail_errno(e, "%s", folder);
+    }
+    for (struct dirent *entry; !rc && (entry = readdir(d));) {
+        char path[4096];
+        if (strcmp(entry->d_name, "source") != 0 && strncmp(entry->d_name, "packed", 6) != 0) {
+            continue;
+        }
+        ++*n;
+        if (!only_look) {
+            rc = oto_join(path, sizeof path, folder, entry->d_name, e);
+            rc = rc ? rc : oto_remove_tree(path, e);
+        }
+    }
+    closedir(d);
+    if (!only_look && !rc) {
+        rmdir(folder);
+    }
+    return rc;
+}
+
 static int forget(const struct pull *p, oto_err *e)
 {
     struct stat st;
-    int fd;
-    if (stat(p->folder, &st) != 0 && stat(p->incoming, &st) != 0 && stat(p->wheels, &st) != 0) {
+    int fd, n;
+    int rc = remove_ours(p->folder, true, &n, e);
+    if (!rc && n == 0 && stat(p->incoming, &st) != 0 && stat(p->wheels, &st) != 0) {
         return oto_fail(e, OTO_E_NOT_FOUND, "%s: is not in %s", p->name, p->o->root);
     }
-    int rc = lock(p, &fd, e);
+    rc = rc ? rc : lock(p, &fd, e);
     if (rc) {
         return rc;
     }
-    rc = oto_remove_tree(p->folder, e);
+    rc = remove_ours(p->folder, false, &n, e);
     rc = rc ? rc : oto_remove_tree(p->incoming, e);
     rc = rc ? rc : oto_remove_tree(p->wheels, e);
     unlock(p, fd);

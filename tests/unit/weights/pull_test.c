@@ -210,6 +210,30 @@ static void what_was_left_is_looked_at(void **state)
     }
 }
 
+/* Somebody's own folder of this name lies where ours comes to be. */
+static void leaves_what_is_not_ours(void **state)
+{
+    char path[600];
+    oto_err e = {0};
+    oto_catalogue_options o = options("ok");
+
+    (void)state;
+    snprintf(path, sizeof path, "%s/ct-punc", root);
+    ASSERT_OK(oto_mkdirs(path, e_));
+    strcat(path, "/model.pt");
+    write_text(path, "theirs");
+    assert_int_equal(oto_catalogue_remove("ct-punc", &o, &e), OTO_E_NOT_FOUND);
+    ASSERT_OK(oto_catalogue_pull("ct-punc", &o, e_));
+    assert_in_place(0);
+    ASSERT_OK(oto_catalogue_remove("ct-punc", &o, e_));
+    assert_int_not_equal(oto_catalogue_verify("ct-punc", &o, NULL), 0);
+    assert_int_equal(access(path, F_OK), 0);
+    assert_int_equal(unlink(path), 0);
+    ASSERT_OK(oto_catalogue_pull("ct-punc", &o, e_));
+    ASSERT_OK(oto_catalogue_remove("ct-punc", &o, e_));
+    assert_int_equal(count_in(root), 0);
+}
+
 /* Small files without checksums of other models. */
 static void a_page_is_no_settings_file(void **state)
 {
@@ -282,6 +306,7 @@ int main(void)
         cmocka_unit_test_setup(refuses_what_is_none, empty),
         cmocka_unit_test_setup(one_wrong_file, empty),
         cmocka_unit_test_setup(what_was_left_is_looked_at, empty),
+        cmocka_unit_test_setup(leaves_what_is_not_ours, empty),
         cmocka_unit_test_setup(a_page_is_no_settings_file, empty),
         cmocka_unit_test_setup(takes_a_folder, empty),
         cmocka_unit_test_setup(finds_a_flipped_byte, empty),
