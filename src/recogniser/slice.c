@@ -1,8 +1,9 @@
 /* From segments of speech to windows.
  *
- * A model reads 30 s whether they are full or not, so segments are packed one after another while
- * they fit. Between two of them the recording's own silence is kept when it is short (it is what
- * the model expects between sentences) and dropped when it is long; window.c maps times back.
+ * A window has costs of its own (a prompt, silence behind the sound), so segments are packed one
+ * after another; but attention costs the square of what is heard at once, so not up to what a
+ * window may hold. Between two of them the recording's own silence is kept when it is short (it is
+ * what the model expects between sentences) and dropped when it is long; window.c maps times back.
  *
  * Speech is never lost: a segment longer than a window is cut at its quietest point, and without
  * VAD so is everything. Nothing is heard twice: pieces never overlap.
@@ -17,6 +18,9 @@
 #define PAD (200 * OTO_MS)
 /* A longer silence between two padded segments is dropped. */
 #define KEEP_GAP (1200 * OTO_MS)
+/* Several segments together are no longer than this (docs/speed.md), but in the first window, which
+ * may be the only one. */
+#define PACKED (24000 * OTO_MS)
 /* A recording that fits into one window loses only silence longer than this: with the room it was
  * spoken in the model hears it as it would without VAD. */
 #define BRIDGE (2000 * OTO_MS)
@@ -192,9 +196,12 @@ static int append(oto_slicer *s, int64_t from, int64_t to, int64_t speech_end, o
     return 0;
 }
 
+/* For more in the window. */
 static int64_t room(const oto_slicer *s)
 {
-    return s->max_window - (s->w != NULL ? s->w->n : 0);
+    if (s->w == NULL)
+        return s->max_window;
+    return OTO_MAX(0, (s->emitted ? OTO_MIN(PACKED, s->max_window) : s->max_window) - s->w->n);
 }
 
 /* Where the piece for speech from `start` begins: right behind the last when that was near. */

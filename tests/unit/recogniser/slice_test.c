@@ -210,7 +210,11 @@ static void test_segments_fill_windows(void **state)
     }
     assert_int_equal(oto_slicer_finish(s, NULL), 0);
     check_windows();
-    assert_int_equal(batch.n, 5); /* 7.4 s each, and the silences dropped: four to a window */
+    /* 7.4 s each, and the silences dropped: four fit a window, three are packed, but in the first.
+     */
+    assert_int_equal(batch.n, 7);
+    for (int i = 0; i < batch.n; i++)
+        assert_int_equal(batch.windows[i].n_pieces, i == 0 ? 4 : i < 6 ? 3 : 1);
     for (int i = 0; i < 20; i++)
         for (int64_t ms = i * 9000 + 1000; ms < i * 9000 + 8000; ms += 10)
             assert_true(covered(ms * OTO_MS));
