@@ -15,75 +15,25 @@ import argparse
 import concurrent.futures
 import json
 import os
-import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
-import wave
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-
-
-def cut(data, language, folder):
-    """The prompts as files; [(path, seconds, text)]."""
-    clips = []
-    with wave.open(os.path.join(data, language + ".wav")) as w, open(os.path.join(data, language + ".tsv")) as f:
-        rate = w.getframerate()
-        for n, line in enumerate(f):
-            start, end, text = line.rstrip("\n").split("\t")
-            start, end = int(start) * rate // 1000, int(end) * rate // 1000
-            if not 3 * rate <= end - start <= 7 * rate:
-                continue
-            path = os.path.join(folder, f"{n}.wav")
-            w.setpos(start)
-            with wave.open(path, "wb") as o:
-                o.setparams((1, 2, rate, 0, "NONE", ""))
-                o.writeframes(w.readframes(end - start))
-            clips.append((path, (end - start) / rate, text))
-    return clips
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+from parts import ROOT, Server, cut, prompts  # noqa: E402
 
 
-class Otolith:
+class Otolith(Server):
     """otolith serve, asked over HTTP."""
 
     def __init__(self, args, folder):
-        with socket.socket() as s:
-            s.bind(("127.0.0.1", 0))
-            self.url = f"http://127.0.0.1:{s.getsockname()[1]}"
-        command = [args.otolith, "serve", "--listen", self.url.removeprefix("http://"), "--data", folder + "/data"]
-        command += ["-m", args.model, "--workers", "1", "--threads", str(args.threads)]
-        env = {**os.environ, "OTOLITH_MODELS": os.path.abspath(args.models), "OTOLITH_OFFLINE": "1"}
-        self.beam, self.language = args.beam, args.language
-        self.process = subprocess.Popen(command, env=env, stderr=subprocess.DEVNULL)
-        for _ in range(300):
-            try:
-                urllib.request.urlopen(self.url + "/health/ready")
-                return
-            except OSError:
-                time.sleep(0.1)
-        raise RuntimeError("otolith serve does not answer")
+        super().__init__(args.otolith, args.models, folder, "-m", args.model, "--workers", "1", "--threads", str(args.threads))
+        self.fields = {"model": "whisper-1", "language": args.language, "response_format": "json", "beam_size": args.beam}
 
     def hear(self, path):
-        with open(path, "rb") as f:
-            sound = f.read()
-        fields = {"model": "whisper-1", "language": self.language, "response_format": "json", "beam_size": self.beam}
-        parts = [f'--clip\r\nContent-Disposition: form-data; name="{k}"\r\n\r\n{v}\r\n' for k, v in fields.items()]
-        head = '--clip\r\nContent-Disposition: form-data; name="file"; filename="clip.wav"\r\n\r\n'
-        body = ("".join(parts) + head).encode() + sound + b"\r\n--clip--\r\n"
-        request = urllib.request.Request(
-            self.url + "/v1/audio/transcriptions",
-            body,
-            {"Content-Type": "multipart/form-data; boundary=clip"},
-        )
-        with urllib.request.urlopen(request) as reply:
-            return json.load(reply)["text"]
-
-    def close(self):
-        self.process.terminate()
-        self.process.wait()
+        return self.post("/v1/audio/transcriptions", self.fields, "file", path)["text"]
 
 
 class FasterWhisper:
@@ -167,7 +117,8 @@ def main():
     parser.add_argument("--json", help="file for the same as JSON")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        clips = cut(args.data, args.language, folder)
+        short = [p for p in prompts(args.data, args.language) if 3000 <= p[1] - p[0] <= 7000]
+        clips = cut(args.data, args.language, short, folder)
         few = clips[:8]
         seconds = statistics.median(s for _, s, _ in clips)
         print(f"{args.model}, {len(clips)} clips of {seconds:.1f} s in the middle, beam {args.beam}, {args.threads} threads, {args.rounds} rounds")

@@ -18,12 +18,12 @@ import os
 import statistics
 import subprocess
 import sys
-import tempfile
-import threading
-import time
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-HEAR = os.path.join(os.path.dirname(os.path.abspath(__file__)), "hear.py")
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.dirname(HERE))
+from parts import ROOT, environment, measure  # noqa: E402
+
+HEAR = os.path.join(HERE, "hear.py")
 PEERS = [
     "faster-whisper:batched-int8-beam5",
     "faster-whisper:batched-int8-beam1",
@@ -32,63 +32,11 @@ PEERS = [
 ]
 
 
-def children(pid):
-    try:
-        with open(f"/proc/{pid}/task/{pid}/children") as f:
-            return [int(p) for p in f.read().split()]
-    except OSError:
-        return []
-
-
-def tree_bytes(pid):
-    """Resident bytes of a process and its descendants, shared pages counted once where it can be."""
-    total = 0
-    for p in [pid] + children(pid):
-        if p != pid:
-            total += tree_bytes(p)
-            continue
-        try:
-            with open(f"/proc/{p}/smaps_rollup") as f:
-                for line in f:
-                    if line.startswith("Pss:"):
-                        total += int(line.split()[1]) * 1024
-        except OSError:
-            pass
-    return total
-
-
-def measure(command, env):
-    """Runs it; returns (stdout, wall seconds, core seconds, peak bytes)."""
-    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-        start = time.perf_counter()
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, env=env)
-        peak, done = [0], threading.Event()
-
-        def sample():
-            while not done.wait(0.1):
-                peak[0] = max(peak[0], tree_bytes(process.pid))
-
-        sampler = threading.Thread(target=sample)
-        sampler.start()
-        _, status, usage = os.wait4(process.pid, 0)
-        wall = time.perf_counter() - start
-        done.set()
-        sampler.join()
-        process.returncode = os.waitstatus_to_exitcode(status)
-        out.seek(0)
-        err.seek(0)
-        stdout, stderr = out.read().decode("utf-8", "replace"), err.read().decode("utf-8", "replace")
-        if process.returncode != 0:
-            raise RuntimeError(f"{' '.join(command[:3])}: exit status {process.returncode}: {stderr[-400:]}")
-        return stdout, wall, usage.ru_utime + usage.ru_stime, max(peak[0], usage.ru_maxrss * 1024)
-
-
 class Bench:
     def __init__(self, args):
         self.args = args
         self.otolith = os.path.abspath(args.otolith)
-        self.env = {**os.environ, "OTOLITH_MODELS": os.path.abspath(args.models), "OTOLITH_OFFLINE": "1"}
-        self.env.update(OMP_NUM_THREADS=str(args.threads), HF_HUB_OFFLINE="1")
+        self.env = {**environment(args.models), "OMP_NUM_THREADS": str(args.threads), "HF_HUB_OFFLINE": "1"}
 
     def weights(self, peer):
         """The file or folder the peer loads, or None: the same weights for all."""
