@@ -9,6 +9,8 @@ WERROR ?= OFF
 # Seconds for each target of `make fuzz`; one target alone with FUZZ=gguf.
 FUZZ_SECONDS ?= 60
 FUZZ ?=
+# The longest recording of `make scaling`.
+HOURS ?= 10
 
 export OTOLITH_MODELS = $(MODELS)
 export OTO_TEST_MODELS = $(MODELS)
@@ -16,7 +18,7 @@ export OTO_TEST_DATA ?= $(CURDIR)/build/testdata
 OTOLITH := build/release/otolith
 TEST_MODELS := whisper-tiny.en whisper-base fsmn-vad
 
-.PHONY: all release asan deps demo test testdata models serve venv certify install deb bench peers fmt fuzz clean help
+.PHONY: all release asan deps demo test testdata models serve venv certify install deb bench peers scaling fmt fuzz clean help
 all: release
 
 release asan:
@@ -87,6 +89,10 @@ bench: release testdata models
 peers: release testdata models
 	bench/peers/run.sh
 	bench/peers/run.sh --clips
+
+## scaling: cost with threads, with length (HOURS=1 leaves out the ten hours), with jobs at once
+scaling: release testdata models
+	python3 bench/scaling.py --hours $(HOURS)
 
 ## fmt: clang-format over all C files
 fmt:
