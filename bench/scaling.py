@@ -256,10 +256,9 @@ def by_jobs(args):
         spans = joined(prompts(args.data, args.language))
         clips = cut(args.data, args.language, spans, folder)
         clips = [clips[i % len(clips)] for i in range(args.jobs)]
-        options = ["-m", args.model, "--beam", str(args.beam), "--workers", "1"]
-        server = Server(args.otolith, args.models, folder, *options)
+        server = Server(args.otolith, args.models, folder, "-m", args.model, "--beam", str(args.beam))
         try:
-            crowd(server, args.language, clips[:4], 2)  # the model is loaded, the decoders' process is there
+            crowd(server, args.language, clips[:8], 8)  # models are loaded, and what decodes is there
             done = [crowd(server, args.language, clips, n) for n in args.clients]
         finally:
             server.close()
@@ -269,7 +268,7 @@ def by_jobs(args):
 
 
 def show_jobs(part):
-    print(f"\njobs at once: {part['jobs']} clips of {part['clip_s']:.1f} s in the middle each time, one server, one worker")
+    print(f"\njobs at once: {part['jobs']} clips of {part['clip_s']:.1f} s in the middle each time, one server as it is set by default")
     print(f"{'at once':>8} {'wall s':>9} {'clips/s':>9} {'core-s/s':>9} {'p50 s':>9} {'p95 s':>9} {'peak MB':>9}")
     for r in part["rows"]:
         print(
