@@ -235,7 +235,7 @@ def crowd(server, language, clips, clients):
     """A row of the table, and the texts."""
     pid = server.process.pid
     core, start = tree_core_s(pid), time.perf_counter()
-    with Peak(pid) as peak, concurrent.futures.ThreadPoolExecutor(clients) as pool:
+    with Peak(pid, every_s=0.5) as peak, concurrent.futures.ThreadPoolExecutor(clients) as pool:
         done = list(pool.map(lambda clip: do_job(server, language, clip[0]), clips))
     wall, core = time.perf_counter() - start, tree_core_s(pid) - core
     times = [seconds for seconds, _ in done]
