@@ -95,6 +95,9 @@ int oto_send_headers(oto_exchange *x, bool early)
                   empty ? LWS_WRITE_HTTP_HEADERS | LWS_WRITE_H2_STREAM_END
                         : LWS_WRITE_HTTP_HEADERS) < 0)
         return -1;
+    /* The library gives a GET half a minute from end to end; a stream lasts as long as its job. */
+    if (x->kind == OTO_REPLY_STREAM)
+        lws_set_timeout(wsi, NO_PENDING_TIMEOUT, 0);
     if (empty) {
         x->sent = x->out.n;
         x->file_left = 0;
