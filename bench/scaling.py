@@ -19,8 +19,6 @@ usage: scaling.py [--model whisper-tiny.en] [--only threads|length|jobs]... [--h
 
 import argparse
 import concurrent.futures
-import contextlib
-import http.client
 import json
 import os
 import statistics
@@ -226,11 +224,8 @@ def do_job(server, language, clip):
     """(seconds, text) from the first byte sent to the last received."""
     start = time.perf_counter()
     job = server.post("/api/v1/asr/submit", {"language": language}, "audio", clip)["task_id"]
-    result = {"status": "queued"}
-    while result["status"] in ("queued", "processing"):
-        with contextlib.suppress(http.client.IncompleteRead):  # a stream that broke off is asked for again
-            server.get(f"/api/v1/jobs/{job}/events")
-        result = json.loads(server.get(f"/api/v1/asr/result/{job}"))
+    server.get(f"/api/v1/jobs/{job}/events")
+    result = json.loads(server.get(f"/api/v1/asr/result/{job}"))
     if result["status"] != "done":
         raise RuntimeError(f"{clip}: {result['status']}: {result['error']}")
     return time.perf_counter() - start, result["text"]
