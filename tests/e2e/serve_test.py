@@ -174,6 +174,24 @@ def test_refused_upload_is_read_to_the_answer(models, tmp_path):
         assert not os.listdir(os.path.join(server.data, "spool"))
 
 
+def test_events_of_a_job_that_waits(server, data):
+    """Longer than the 30 s after which the HTTP library closes a GET; a worker hangs after 60."""
+    workers = server.processes("worker")
+    for pid in workers:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        task = server.submit(in_data(data, "en20.wav"))[1]["task_id"]
+        c = server.connect()
+        c.request("GET", f"/api/v1/jobs/{task}/events")
+        response = c.getresponse()
+        time.sleep(40)
+    finally:
+        for pid in workers:
+            os.kill(pid, signal.SIGCONT)
+    events = [json.loads(line[6:]) for line in response if line.startswith(b"data: ")]
+    assert events[-1]["type"] == "end" and events[-1]["state"] == "done"
+
+
 def test_progress_and_cancel(server, data):
     status, reply = server.submit(in_data(data, "en.wav"), language="en")
     task = reply["task_id"]
