@@ -50,7 +50,7 @@ SANM = dict(attention_heads=4, linear_units=2048, kernel_size=11)
 # encoder layers, decoder layers or those of the second stack, vocabulary
 SIZES = {
     "paraformer": {"small": (4, 2, 500), "full": (50, 16, 8404)},
-    "sensevoice": {"small": (4, 2, 600), "full": (50, 20, 25055)},
+    "sensevoice": {"small": (4, 2, 600), "trained": (4, 2, 160), "full": (50, 20, 25055)},
 }
 OUTLIERS = (17, 131, 260, 402)
 # What layers add, as a share of what is there: memory, attention, feed-forward; of the decoder feed-forward,

@@ -303,6 +303,16 @@ def official(args, family, folder, kind, path):
     return theirs
 
 
+def paths_of(folder):
+    return {kind: os.path.join(folder, kind + ".gguf") for kind in ("f32", "f16", "q8_0")}
+
+
+def write_files(family, model, mvn, folder):
+    for kind, path in paths_of(folder).items():
+        fm.write_gguf(family, model, mvn, path, kind)
+    return paths_of(folder)
+
+
 def make(args, family, shaping, fitting):
     folder = os.path.join(args.scratch, f"{family}-{args.size}")
     mvn = os.path.join(folder, "am.mvn")
@@ -316,10 +326,9 @@ def make(args, family, shaping, fitting):
         fm.shape(family, model, *([fm.features(p, mvn) for p in x] for x in (shaping, fitting)), seed=7)
         print(f"  shaped in {time.perf_counter() - start:.0f} s", flush=True)
         fm.write_checkpoint(family, model, folder)
-        for kind in ("f32", "f16", "q8_0"):
-            fm.write_gguf(family, model, mvn, os.path.join(folder, kind + ".gguf"), kind)
+        write_files(family, model, mvn, folder)
         open(os.path.join(folder, "done"), "w").close()
-    files = {kind: os.path.join(folder, kind + ".gguf") for kind in ("f32", "f16", "q8_0")}
+    files = paths_of(folder)
     if args.exporters:
         files = {kind: official(args, family, folder, kind, path) for kind, path in files.items()}
         print("  FunASR's exporter writes the same tensors; its files are used from here on")
