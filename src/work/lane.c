@@ -271,14 +271,11 @@ static const char *makers(lane *l, const oto_job_options *o)
     if (m != NULL)
         oto_model_info_get(m, &info);
     snprintf(beam, sizeof beam, "%d", o->asr.beam);
+    const char *const parts[] = {w->models[l->model].path, w->vad_path,
+                                 info.punctuates ? NULL : w->punc_path, beam};
     oto_str_init(&s, l->job_arena);
-    for (int i = 0; i < 4; i++) {
-        const char *part = i == 0   ? w->models[l->model].path
-                           : i == 1 ? w->vad_path
-                           : i == 2 ? (info.punctuates ? NULL : w->punc_path)
-                                    : beam;
-
-        oto_str_puts(&s, part != NULL ? part : "");
+    for (size_t i = 0; i < OTO_COUNT(parts); i++) {
+        oto_str_puts(&s, parts[i] != NULL ? parts[i] : "");
         oto_str_puts(&s, "\n");
     }
     return s.failed ? NULL : s.p;
