@@ -83,8 +83,7 @@ static int set_up(void **state)
 static int tear_down(void **state)
 {
     (void)state;
-    close(server.input);
-    waitpid(server.pid, NULL, 0);
+    hub_stop(&server);
     return oto_remove_tree(tmp, NULL);
 }
 

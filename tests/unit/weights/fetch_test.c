@@ -5,7 +5,6 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <cmocka.h>
 
 /* A file behind a server of this machine that falls silent (tests/reference/sources.py). */
@@ -35,8 +34,7 @@ static int set_up(void **state)
 static int tear_down(void **state)
 {
     (void)state;
-    close(server.input);
-    waitpid(server.pid, NULL, 0);
+    hub_stop(&server);
     return oto_remove_tree(tmp, NULL);
 }
 

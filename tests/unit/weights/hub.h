@@ -7,6 +7,7 @@
 #include <spawn.h>
 #include <stdio.h>
 #include <sys/types.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 extern char **environ;
@@ -38,6 +39,13 @@ static inline int hub_start(char *folder, hub *h)
     int n = err ? 0 : fscanf(f, "%d", &h->port);
     fclose(f);
     return n == 1 ? 0 : -1;
+}
+
+/* It ends with its input. */
+static inline void hub_stop(const hub *h)
+{
+    close(h->input);
+    waitpid(h->pid, NULL, 0);
 }
 
 #endif

@@ -9,7 +9,6 @@
 #include "unit/weights/hub.h"
 
 #include <dirent.h>
-#include <sys/wait.h>
 
 static const struct {
     const char *name, *repo;
@@ -50,8 +49,7 @@ static int set_up(void **state)
 static int tear_down(void **state)
 {
     (void)state;
-    close(server.input);
-    waitpid(server.pid, NULL, 0);
+    hub_stop(&server);
     return oto_remove_tree(tmp, NULL);
 }
 
