@@ -36,8 +36,8 @@ static int help(FILE *f)
         "7 unavailable (network, input/output); 130 interrupted. Of several recordings the last\n"
         "that failed decides. Failures are one line each on standard error.\n\n"
         "Environment: OTOLITH_MODELS folder of models; OTOLITH_OFFLINE=1 never fetch;\n"
-        "OTOLITH_HUB address to fetch from; OTOLITH_CPU kernels to use (scalar, avx2, avx512,\n"
-        "avx512bf16, neon).\n",
+        "OTOLITH_HUB, OTOLITH_MODELSCOPE addresses to fetch from in place of Hugging Face and\n"
+        "ModelScope; OTOLITH_CPU kernels to use (scalar, avx2, avx512, avx512bf16, neon).\n",
         f);
     return 0;
 }

@@ -28,10 +28,9 @@ static const oto_cli_verb verb = {
                "convert  packs a CTranslate2 folder, a whisper.cpp or GGUF file or a folder of\n"
                "         FunASR's into a file that is mapped, not read",
     .options = options,
-    .notes =
-        "The models folder is $OTOLITH_MODELS, else $XDG_CACHE_HOME/otolith/models, else\n"
-        "~/.cache/otolith/models. OTOLITH_OFFLINE=1 forbids fetching; OTOLITH_HUB=URL fetches\n"
-        "from a mirror.",
+    .notes = "The models folder is $OTOLITH_MODELS, else $XDG_CACHE_HOME/otolith/models, else\n"
+             "~/.cache/otolith/models. OTOLITH_OFFLINE=1 forbids fetching; OTOLITH_HUB=URL and\n"
+             "OTOLITH_MODELSCOPE=URL fetch from mirrors of Hugging Face and of ModelScope.",
 };
 
 typedef struct {

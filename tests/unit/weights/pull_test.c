@@ -64,7 +64,7 @@ static oto_catalogue_options options(const char *how)
     static char address[100];
 
     snprintf(address, sizeof address, "http://127.0.0.1:%d/%s", server.port, how);
-    return (oto_catalogue_options){.root = root, .hub = address};
+    return (oto_catalogue_options){.root = root, .hub = address, .modelscope = address};
 }
 
 /* Entries of a folder, hidden ones too; -1: there is no such folder. */
