@@ -271,7 +271,7 @@ static const char *makers(lane *l, const oto_job_options *o)
     if (m != NULL)
         oto_model_info_get(m, &info);
     snprintf(beam, sizeof beam, "%d", o->asr.beam);
-    const char *const parts[] = {w->models[l->model].path, w->vad_path,
+    const char *const parts[] = {OTO_VERSION, w->models[l->model].path, w->vad_path,
                                  info.punctuates ? NULL : w->punc_path, beam};
     oto_str_init(&s, l->job_arena);
     for (size_t i = 0; i < OTO_COUNT(parts); i++) {
