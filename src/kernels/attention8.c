@@ -133,42 +133,84 @@ static size_t ld_sums(int t)
     return (((size_t)t * sizeof(int32_t) + 63) / 64 | 1) * 64 / sizeof(int32_t);
 }
 
+/* Room to find the groups of keys that weigh anything, and their numbers. */
+static size_t groups_bytes(int t)
+{
+    return lines(p_bytes(t) + ((size_t)t + 3) / 4 * sizeof(uint16_t));
+}
+
 size_t oto_attend8_bytes(int t, int d, int m)
 {
     return (size_t)m * (q_bytes(d) + ld_sums(t) * sizeof(int32_t) + 2 * p_bytes(t)) +
-           ld_sums(t) * sizeof(float) + 64;
+           ld_sums(t) * sizeof(float) + groups_bytes(t) + 64;
 }
 
-/* c[rows][cols panels of 16] of rows of bytes, in tiles of nearly equal height. */
-static void multiply(const oto_mm *mm, int rows, int panels, int groups, const char *a, size_t lda,
-                     const char *w, size_t panel, int32_t *c, size_t ldc)
+/* c[rows][cols panels of 16] of rows of bytes, in tiles of nearly equal height; at: of these groups
+ * alone, NULL: of all. */
+static void multiply(const oto_mm *mm, int rows, int panels, int groups, const uint16_t *at,
+                     const char *a, size_t lda, const char *w, size_t panel, int32_t *c, size_t ldc)
 {
     const int tiles = (rows + mm->mr - 1) / mm->mr;
 
     for (int p = 0, np; p < panels; p += np) {
         np = OTO_MIN(mm->np, panels - p);
         for (int i = 0; i < tiles; i++) {
-            const int at = rows * i / tiles, n = rows * (i + 1) / tiles - at;
+            const int first = rows * i / tiles, n = rows * (i + 1) / tiles - first;
+            const char *from = a + (size_t)first * lda, *of = w + panel * (size_t)p;
+            int32_t *to = c + (size_t)first * ldc + p * OTO_PANEL;
 
-            mm->tile(n, np, groups, a + (size_t)at * lda, lda, w + panel * (size_t)p, panel,
-                     c + (size_t)at * ldc + p * OTO_PANEL, ldc);
+            if (at != NULL)
+                mm->tile_at(n, np, groups, at, from, lda, of, panel, to, ldc);
+            else
+                mm->tile(n, np, groups, from, lda, of, panel, to, ldc);
         }
     }
 }
 
+/* Which groups of four keys weigh anything in any row: of an encoder's, whose weights have 8 bits,
+ * about half do in Whisper. Returns their number, -1 where skipping the others gains nothing. */
+static int find_groups(const oto_mm *mm, int rows, int groups, const char *p, size_t ldp,
+                       char *room, uint16_t *at)
+{
+    const size_t bytes = 4 * (size_t)groups * (size_t)mm->a_bytes;
+    int n = 0;
+
+    if (mm->tile_at == NULL || groups > UINT16_MAX)
+        return -1;
+    memcpy(room, p, bytes);
+    for (int i = 1; i < rows; i++)
+        for (size_t j = 0; j < bytes; j++)
+            room[j] |= p[(size_t)i * ldp + j];
+    for (int g = 0; g < groups; g++) {
+        uint32_t half[2] = {0}; /* of 8 bytes a group, or all of 4 */
+
+        if (mm->a_bytes == 2)
+            memcpy(half, room + 8 * (size_t)g, 8);
+        else
+            memcpy(half, room + 4 * (size_t)g, 4);
+        at[n] = (uint16_t)g;
+        n += (half[0] | half[1]) != 0;
+    }
+    return n < groups - groups / 8 ? n : -1;
+}
+
 /* sums[rows / parts][d] = rows of weights times V. So many keys at a time that their sums fit in 32
- * bits. */
+ * bits. room: groups_bytes(h->t) */
 static void add_values(const oto_mm *mm, const head8 *h, int rows, int parts, int unit,
-                       const char *p, size_t ldp, double *sums)
+                       const char *p, size_t ldp, char *room, double *sums)
 {
     const int most = INT32_MAX / (127 * (parts == 1 ? unit : 127)) / 4 * 4;
     const size_t panel = (size_t)h->t_pad * OTO_PANEL, d = (size_t)h->d;
+    uint16_t *at = (uint16_t *)(void *)(room + p_bytes(h->t));
     _Alignas(64) int32_t some[2 * OTO_MR_MAX * OTO_HEAD_MAX];
 
     for (int t = 0, n; t < h->t_pad; t += n) {
         n = OTO_MIN(most, h->t_pad - t);
-        multiply(mm, rows, h->d / OTO_PANEL, n / 4, p + (size_t)t * (size_t)mm->a_bytes, ldp,
-                 h->v + (size_t)t * OTO_PANEL, panel, some, d);
+        const char *weights = p + (size_t)t * (size_t)mm->a_bytes;
+        const int kept = find_groups(mm, rows, n / 4, weights, ldp, room, at);
+
+        multiply(mm, rows, h->d / OTO_PANEL, kept < 0 ? n / 4 : kept, kept < 0 ? NULL : at, weights,
+                 ldp, h->v + (size_t)t * OTO_PANEL, panel, some, d);
         for (size_t i = 0; i < (size_t)(rows / parts); i++) {
             const int32_t *high = some + (size_t)parts * i * d, *low = high + d;
             double *to = sums + i * d;
@@ -197,7 +239,7 @@ void oto_attend8(const void *head, int t, int d, const float *q, size_t ldq, int
 
     for (int i = 0; i < m; i++)
         by[i] = scale * mm->prepare(q + (size_t)i * ldq, d, qa + (size_t)i * ldq8);
-    multiply(mm, m, h.panels, d / 4, qa, ldq8, h.k, channels * OTO_PANEL, c, ld);
+    multiply(mm, m, h.panels, d / 4, NULL, qa, ldq8, h.k, channels * OTO_PANEL, c, ld);
     for (int i = 0; i < m; i++) {
         const oto_weigh w = {.sums = c + (size_t)i * ld,
                              .offset = h.k_sum,
@@ -212,7 +254,7 @@ void oto_attend8(const void *head, int t, int d, const float *q, size_t ldq, int
                              .parts = parts};
         total[i] = impl->weigh(&w, p + (size_t)parts * (size_t)i * ldp);
     }
-    add_values(mm, &h, parts * m, parts, unit, p, ldp, out_sums);
+    add_values(mm, &h, parts * m, parts, unit, p, ldp, p + 2 * (size_t)m * ldp, out_sums);
     for (int i = 0; i < m; i++) {
         for (int j = 0; j < d; j++) /* rounded once, whatever the parts */
             row[j] = (float)out_sums[(size_t)i * channels + (size_t)j] * h.v_scale[j];

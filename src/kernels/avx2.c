@@ -146,15 +146,16 @@ INLINE void bf16_form(const int m, int groups, const char *a, size_t lda, const 
 
 /* Rows are bytes widened to 16 bits. Half a panel at a time: an accumulator holds two sums for each
  * of four outputs, which meet at the end. */
-INLINE void i8_form(const int m, int groups, const char *a, size_t lda, const char *w, int32_t *c,
-                    size_t ldc)
+INLINE void i8_at_form(const int m, int groups, const uint16_t *at, const char *a, size_t lda,
+                       const char *w, int32_t *c, size_t ldc)
 {
     for (int half = 0; half < 2; half++, w += 32, c += 8) {
-        const char *here = w;
         __m256i acc[MR][2];
 
         UNROLL for (int i = 0; i < m; i++) acc[i][0] = acc[i][1] = _mm256_setzero_si256();
-        for (int k = 0; k < groups; k++, here += 64) {
+        for (int n = 0; n < groups; n++) {
+            const size_t k = at != NULL ? at[n] : (size_t)n;
+            const char *here = w + 64 * k;
             const __m256i w0 = _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)here));
             const __m256i w1 = _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)here + 1));
 
@@ -162,7 +163,7 @@ INLINE void i8_form(const int m, int groups, const char *a, size_t lda, const ch
             {
                 int64_t four;
 
-                memcpy(&four, a + (size_t)i * lda + 8 * (size_t)k, sizeof four);
+                memcpy(&four, a + (size_t)i * lda + 8 * k, sizeof four);
                 const __m256i x = _mm256_set1_epi64x(four);
 
                 acc[i][0] = _mm256_add_epi32(acc[i][0], _mm256_madd_epi16(x, w0));
@@ -181,9 +182,16 @@ INLINE void i8_form(const int m, int groups, const char *a, size_t lda, const ch
     }
 }
 
+INLINE void i8_form(const int m, int groups, const char *a, size_t lda, const char *w, int32_t *c,
+                    size_t ldc)
+{
+    i8_at_form(m, groups, NULL, a, lda, w, c, ldc);
+}
+
 OTO_PANEL_TILE(f32_tile, f32_form, float)
 OTO_PANEL_TILE(bf16_tile, bf16_form, float)
 OTO_PANEL_TILE(i8_tile, i8_form, int32_t)
+OTO_PANEL_TILE_AT(i8_tile_at, i8_at_form, int32_t)
 
 /* ---- rows of x as the tiles read them ---- */
 
@@ -742,7 +750,13 @@ static const oto_kernels_impl impl = {
             .prepare = prepare_bf16,
             .tile = bf16_tile,
             .exp_row = exp_row_bf16},
-           {.mr = MR, .np = 1, .a_bytes = 2, .bits = 16, .prepare = prepare_i8, .tile = i8_tile}},
+           {.mr = MR,
+            .np = 1,
+            .a_bytes = 2,
+            .bits = 16,
+            .prepare = prepare_i8,
+            .tile = i8_tile,
+            .tile_at = i8_tile_at}},
     .finish = finish,
     .weigh = weigh,
     .pack_keys = pack_keys,

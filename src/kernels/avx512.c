@@ -44,8 +44,9 @@ INLINE float sum_lanes(__m512 v)
 #define ROW(i)     (row[(i) / 4] + (size_t)((i) % 4) * lda)
 #define NEXT(step) (row[0] += (step), row[1] += (step), row[2] += (step), w += 64)
 
-typedef void (*form)(int groups, const char *a, size_t lda, const char *w, size_t ldw, void *c,
-                     size_t ldc);
+/* at: which groups, of tile_at; NULL: all. */
+typedef void (*form)(int groups, const uint16_t *at, const char *a, size_t lda, const char *w,
+                     size_t ldw, void *c, size_t ldc);
 
 INLINE __m512 f32_all(const char *p)
 {
@@ -57,12 +58,13 @@ INLINE __m512i i32_all(const char *p)
     return _mm512_set1_epi32(*(const int32_t *)p);
 }
 
-INLINE void f32_form(const int m, const int p, int groups, const char *a, size_t lda, const char *w,
-                     size_t ldw, void *c, size_t ldc)
+INLINE void f32_form(const int m, const int p, int groups, const uint16_t *at, const char *a,
+                     size_t lda, const char *w, size_t ldw, void *c, size_t ldc)
 {
     __m512 acc[12][4], wv[4];
     UNROLL for (int i = 0; i < m; i++) UNROLL for (int j = 0; j < p; j++) acc[i][j] =
         _mm512_setzero_ps();
+    (void)at;
     ROW_BASES(a, lda, m);
     for (int k = 0; k < groups; k++, NEXT(4)) {
         UNROLL for (int j = 0; j < p; j++) wv[j] = _mm512_loadu_ps(w + (size_t)j * ldw);
@@ -78,13 +80,14 @@ INLINE void f32_form(const int m, const int p, int groups, const char *a, size_t
 
 /* Without BF16 instructions: rows are floats, a pair of weights is widened by a shift and a mask.
  */
-INLINE void wide_form(const int m, const int p, int groups, const char *a, size_t lda,
-                      const char *w, size_t ldw, void *c, size_t ldc)
+INLINE void wide_form(const int m, const int p, int groups, const uint16_t *at, const char *a,
+                      size_t lda, const char *w, size_t ldw, void *c, size_t ldc)
 {
     __m512 acc[12][4], wv[4];
     const __m512i high = _mm512_set1_epi32((int)0xffff0000);
     UNROLL for (int i = 0; i < m; i++) UNROLL for (int j = 0; j < p; j++) acc[i][j] =
         _mm512_setzero_ps();
+    (void)at;
     ROW_BASES(a, lda, m);
     for (int k = 0; k < groups; k++, NEXT(8)) {
         UNROLL for (int j = 0; j < p; j++) wv[j] =
@@ -106,13 +109,14 @@ INLINE void wide_form(const int m, const int p, int groups, const char *a, size_
         _mm512_storeu_ps((float *)c + (size_t)i * ldc + j * 16, acc[i][j]);
 }
 
-BF16 INLINE void bf16_form(const int m, const int p, int groups, const char *a, size_t lda,
-                           const char *w, size_t ldw, void *c, size_t ldc)
+BF16 INLINE void bf16_form(const int m, const int p, int groups, const uint16_t *at, const char *a,
+                           size_t lda, const char *w, size_t ldw, void *c, size_t ldc)
 {
     __m512 acc[12][4];
     __m512bh wv[4];
     UNROLL for (int i = 0; i < m; i++) UNROLL for (int j = 0; j < p; j++) acc[i][j] =
         _mm512_setzero_ps();
+    (void)at;
     ROW_BASES(a, lda, m);
     for (int k = 0; k < groups; k++, NEXT(4)) {
         UNROLL for (int j = 0; j < p; j++) wv[j] =
@@ -127,12 +131,13 @@ BF16 INLINE void bf16_form(const int m, const int p, int groups, const char *a, 
         _mm512_storeu_ps((float *)c + (size_t)i * ldc + j * 16, acc[i][j]);
 }
 
-INLINE void i8_form(const int m, const int p, int groups, const char *a, size_t lda, const char *w,
-                    size_t ldw, void *c, size_t ldc)
+INLINE void i8_form(const int m, const int p, int groups, const uint16_t *at, const char *a,
+                    size_t lda, const char *w, size_t ldw, void *c, size_t ldc)
 {
     __m512i acc[12][4], wv[4];
     UNROLL for (int i = 0; i < m; i++) UNROLL for (int j = 0; j < p; j++) acc[i][j] =
         _mm512_setzero_si512();
+    (void)at;
     ROW_BASES(a, lda, m);
     for (int k = 0; k < groups; k++, NEXT(4)) {
         UNROLL for (int j = 0; j < p; j++)
@@ -148,11 +153,32 @@ INLINE void i8_form(const int m, const int p, int groups, const char *a, size_t 
         _mm512_storeu_si512((int32_t *)c + (size_t)i * ldc + j * 16, acc[i][j]);
 }
 
+/* As i8_form; what it reads is not in a row, so nothing is fetched ahead. */
+INLINE void i8_at_form(const int m, const int p, int groups, const uint16_t *at, const char *a,
+                       size_t lda, const char *w, size_t ldw, void *c, size_t ldc)
+{
+    __m512i acc[12][4], wv[4];
+    UNROLL for (int i = 0; i < m; i++) UNROLL for (int j = 0; j < p; j++) acc[i][j] =
+        _mm512_setzero_si512();
+    ROW_BASES(a, lda, m);
+    for (int k = 0; k < groups; k++) {
+        const size_t g = at[k];
+        UNROLL for (int j = 0; j < p; j++) wv[j] = _mm512_loadu_si512(w + 64 * g + (size_t)j * ldw);
+        UNROLL for (int i = 0; i < m; i++)
+        {
+            __m512i x = i32_all(ROW(i) + 4 * g);
+            UNROLL for (int j = 0; j < p; j++) acc[i][j] = _mm512_dpbusd_epi32(acc[i][j], x, wv[j]);
+        }
+    }
+    UNROLL for (int i = 0; i < m; i++) UNROLL for (int j = 0; j < p; j++)
+        _mm512_storeu_si512((int32_t *)c + (size_t)i * ldc + j * 16, acc[i][j]);
+}
+
 #define FORM(attr, body, m, p)                                                                     \
-    attr static void body##_##m##_##p(int groups, const char *a, size_t lda, const char *w,        \
-                                      size_t ldw, void *c, size_t ldc)                             \
+    attr static void body##_##m##_##p(int groups, const uint16_t *at, const char *a, size_t lda,   \
+                                      const char *w, size_t ldw, void *c, size_t ldc)              \
     {                                                                                              \
-        body(m, p, groups, a, lda, w, ldw, c, ldc);                                                \
+        body(m, p, groups, at, a, lda, w, ldw, c, ldc);                                            \
     }
 #define FORMS_UP_TO_4(attr, body, m)                                                               \
     FORM(attr, body, m, 1) FORM(attr, body, m, 2) FORM(attr, body, m, 4)
@@ -167,7 +193,7 @@ INLINE void i8_form(const int m, const int p, int groups, const char *a, size_t 
     }
 
 /* name_tile: any m ≤ 12 and np ≤ 4 by way of the forms. */
-#define TILE(attr, name, body)                                                                     \
+#define FORMS(attr, body)                                                                          \
     FORMS_UP_TO_4(attr, body, 1)                                                                   \
     FORMS_UP_TO_4(attr, body, 2)                                                                   \
     FORMS_UP_TO_4(attr, body, 3)                                                                   \
@@ -185,19 +211,21 @@ INLINE void i8_form(const int m, const int p, int groups, const char *a, size_t 
                                         ROW_UP_TO_4(body, 5),  ROW_UP_TO_4(body, 6),               \
                                         ROW_UP_TO_2(body, 7),  ROW_UP_TO_2(body, 8),               \
                                         ROW_UP_TO_2(body, 9),  ROW_UP_TO_2(body, 10),              \
-                                        ROW_UP_TO_2(body, 11), ROW_UP_TO_2(body, 12)};             \
+                                        ROW_UP_TO_2(body, 11), ROW_UP_TO_2(body, 12)};
+#define TILE(attr, name, body)                                                                     \
+    FORMS(attr, body)                                                                              \
     static void name##_tile(int m, int np, int groups, const void *a, size_t lda, const void *w,   \
                             size_t ldw, void *c, size_t ldc)                                       \
     {                                                                                              \
-        run_forms(body##s[m - 1], np, groups, a, lda, w, ldw, c, ldc);                             \
+        run_forms(body##s[m - 1], np, groups, NULL, a, lda, w, ldw, c, ldc);                       \
     }
 
-static void run_forms(const form *forms, int np, int groups, const void *a, size_t lda,
-                      const void *w, size_t ldw, void *c, size_t ldc)
+static void run_forms(const form *forms, int np, int groups, const uint16_t *at, const void *a,
+                      size_t lda, const void *w, size_t ldw, void *c, size_t ldc)
 {
     while (np > 0) {
         int which = np >= 4 && forms[2] ? 2 : np >= 2 ? 1 : 0;
-        forms[which](groups, a, lda, w, ldw, c, ldc);
+        forms[which](groups, at, a, lda, w, ldw, c, ldc);
         np -= 1 << which;
         w = (const char *)w + (ldw << which);
         c = (float *)c + (16 << which);
@@ -208,6 +236,13 @@ TILE(, f32, f32_form)
 TILE(, wide, wide_form)
 TILE(BF16, bf16, bf16_form)
 TILE(, i8, i8_form)
+FORMS(, i8_at_form)
+
+static void i8_tile_at(int m, int np, int n, const uint16_t *at, const void *a, size_t lda,
+                       const void *w, size_t ldw, void *c, size_t ldc)
+{
+    run_forms(i8_at_forms[m - 1], np, n, at, a, lda, w, ldw, c, ldc);
+}
 
 /* ---- rows of x as the tiles read them ---- */
 
@@ -789,7 +824,7 @@ static float logsumexp_f32(const float *x, int n)
 #define I8_MM                                                                                      \
     {                                                                                              \
         .mr = 12, .np = 4, .a_bytes = 1, .zero = 128, .bits = 8, .prepare = prepare_i8,            \
-        .tile = i8_tile                                                                            \
+        .tile = i8_tile, .tile_at = i8_tile_at                                                     \
     }
 #define COMMON                                                                                     \
     .finish = finish, .weigh = weigh, .pack_keys = pack_keys, .pack_values = pack_values,          \

@@ -30,6 +30,10 @@ typedef struct {
      * group; lda and ldw in bytes, ldw from one panel to the next. */
     void (*tile)(int m, int np, int groups, const void *a, size_t lda, const void *w, size_t ldw,
                  void *c, size_t ldc);
+    /* The same of the n groups at[0] < at[1] < … alone, as if those between them were zeros in a.
+     * Not for F32, BF16; NULL where a table has none. */
+    void (*tile_at)(int m, int np, int n, const uint16_t *at, const void *a, size_t lda,
+                    const void *w, size_t ldw, void *c, size_t ldc);
     /* Softmax numerators as a prepared row: a[i] = exp(s[i] - max s), i < n, then zeros up to n_pad
      * (a multiple of the group); returns their sum. F32: a may be s. Not for I8. */
     float (*exp_row)(const float *s, int n, int n_pad, void *a);
@@ -113,32 +117,37 @@ static inline float oto_fma(float a, float b, float c)
 }
 
 /* A tile function for tables of 6 rows × 1 panel: `form` is always inlined with a constant number
- * of rows; panels follow one another. */
-#define OTO_PANEL_TILE(name, form, type)                                                           \
-    static void name(int m, int np, int groups, const void *a, size_t lda, const void *w,          \
-                     size_t ldw, void *c, size_t ldc)                                              \
+ * of rows; panels follow one another. OTO_PANEL_TILE_AT: of tile_at. */
+#define OTO_PANEL_TILE(name, form, type) OTO_PANEL_TILE_OF(name, form, type, , )
+#define OTO_PANEL_TILE_AT(name, form, type)                                                        \
+    OTO_PANEL_TILE_OF(name, form, type, OTO_DECLARE_AT, OTO_PASS_AT)
+#define OTO_DECLARE_AT const uint16_t *at,
+#define OTO_PASS_AT    at,
+#define OTO_PANEL_TILE_OF(name, form, type, declare_at, pass_at)                                   \
+    static void name(int m, int np, int groups, declare_at const void *a, size_t lda,              \
+                     const void *w, size_t ldw, void *c, size_t ldc)                               \
     {                                                                                              \
         for (int p = 0; p < np; p++) {                                                             \
             const char *wp = (const char *)w + (size_t)p * ldw;                                    \
             type *cp = (type *)c + (size_t)p * 16;                                                 \
             switch (m) {                                                                           \
             case 1:                                                                                \
-                form(1, groups, a, lda, wp, cp, ldc);                                              \
+                form(1, groups, pass_at a, lda, wp, cp, ldc);                                      \
                 break;                                                                             \
             case 2:                                                                                \
-                form(2, groups, a, lda, wp, cp, ldc);                                              \
+                form(2, groups, pass_at a, lda, wp, cp, ldc);                                      \
                 break;                                                                             \
             case 3:                                                                                \
-                form(3, groups, a, lda, wp, cp, ldc);                                              \
+                form(3, groups, pass_at a, lda, wp, cp, ldc);                                      \
                 break;                                                                             \
             case 4:                                                                                \
-                form(4, groups, a, lda, wp, cp, ldc);                                              \
+                form(4, groups, pass_at a, lda, wp, cp, ldc);                                      \
                 break;                                                                             \
             case 5:                                                                                \
-                form(5, groups, a, lda, wp, cp, ldc);                                              \
+                form(5, groups, pass_at a, lda, wp, cp, ldc);                                      \
                 break;                                                                             \
             default:                                                                               \
-                form(6, groups, a, lda, wp, cp, ldc);                                              \
+                form(6, groups, pass_at a, lda, wp, cp, ldc);                                      \
             }                                                                                      \
         }                                                                                          \
     }

@@ -700,8 +700,10 @@ static size_t compute_all(oto_pool *pool, bool bf16, float *out)
     float *k = noise((size_t)KEYS * WIDTH, 1), *v = noise((size_t)KEYS * WIDTH, 1);
     assert_non_null(kv8);
     oto_kv8_pack(pool, qkv + WIDTH, qkv + 2 * WIDTH, 3 * WIDTH, KEYS, 96, HEADS, OTO_HEAD, kv8);
-    oto_kv8_attend(pool, kv8, KEYS, HEADS, OTO_HEAD, qkv, 3 * WIDTH, KEYS, 0.125f, at, WIDTH);
-    at += KEYS * WIDTH;
+    for (float scale = 0.125f; scale < 1; scale *= 4) { /* with 0.5 most keys weigh nothing */
+        oto_kv8_attend(pool, kv8, KEYS, HEADS, OTO_HEAD, qkv, 3 * WIDTH, KEYS, scale, at, WIDTH);
+        at += KEYS * WIDTH;
+    }
     for (int type = OTO_F32; type <= OTO_I8; type++) {
         oto_attn_lane lanes[M];
         const size_t head =
