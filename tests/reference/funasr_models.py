@@ -35,6 +35,7 @@ write_checkpoint() makes what FunASR's exporters read, write_gguf() what they wr
 runtime/llama.cpp/{paraformer,sensevoice}/export_*_gguf.py). Needs the packages torch, torchaudio, funasr, gguf,
 sentencepiece.
 """
+import functools
 import json
 import os
 import re
@@ -50,7 +51,7 @@ SANM = dict(attention_heads=4, linear_units=2048, kernel_size=11)
 # encoder layers, decoder layers or those of the second stack, vocabulary
 SIZES = {
     "paraformer": {"small": (4, 2, 500), "full": (50, 16, 8404)},
-    "sensevoice": {"small": (4, 2, 600), "trained": (4, 2, 160), "full": (50, 20, 25055)},
+    "sensevoice": {"small": (4, 2, 600), "full": (50, 20, 25055)},
 }
 OUTLIERS = (17, 131, 260, 402)
 # What layers add, as a share of what is there: memory, attention, feed-forward; of the decoder feed-forward,
@@ -111,6 +112,7 @@ def published_scale():
     return np.array(values, np.float32)
 
 
+@functools.cache
 def front_end(cmvn_file, m, n):
     from funasr.frontends.wav_frontend import WavFrontend
 
