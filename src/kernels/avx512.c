@@ -13,7 +13,11 @@
 #include <string.h>
 
 #define INLINE static inline __attribute__((always_inline))
-#define BF16   __attribute__((target("avx512bf16")))
+#if defined(OTO_EMULATED_IMMINTRIN_H) /* tests/kernels/emulated: no real instructions */
+#define BF16
+#else
+#define BF16 __attribute__((target("avx512bf16")))
+#endif
 #if defined(__clang__)
 #define UNROLL _Pragma("clang loop unroll(full)")
 #else

@@ -281,8 +281,9 @@ static const char *makers(lane *l, const oto_job_options *o)
     return s.failed ? NULL : s.p;
 }
 
-/* Where the server has come to have other models or settings since, segments that are stored are
- * not those that would come now, and passing over as many would lose or repeat text. */
+/* Where the server is another version or has come to have other models or settings since, segments
+ * that are stored are not those that would come now, and passing over as many would lose or repeat
+ * text. */
 static int know_makers(lane *l, const oto_job_options *o, oto_err *e)
 {
     const char *now = makers(l, o), *then = NULL;
@@ -298,7 +299,9 @@ static int know_makers(lane *l, const oto_job_options *o, oto_err *e)
     l->memos[l->n_memos++] = (oto_job_memo){MAKERS_KEY, now};
     if (rc == OTO_E_NOT_FOUND)
         return 0;
-    oto_log(OTO_LOG_WARN, "job %s: begun with other models or settings, begins anew", l->job.id);
+    oto_log(OTO_LOG_WARN,
+            "job %s: begun by another version or with other models or settings, begins anew",
+            l->job.id);
     while ((rc = oto_store_begin_anew(l->store, l->job.id, l->token, e)) != 0)
         if (!store_again(l, rc, e))
             return oto_fail(e, OTO_E_CANCELLED, "the job is lost");

@@ -767,6 +767,42 @@ static void test_tables_agree_to_the_last_bit(void **state)
     free(got);
 }
 
+/* As many keys as Whisper has, most of which weigh nothing: sums in several pieces, tiles and a
+ * rest. */
+static void test_tables_agree_on_many_keys(void **state)
+{
+    enum { KEYS = 1501, QUERIES = 13 };
+    const size_t n = (size_t)QUERIES * OTO_HEAD;
+    oto_pool *pool = pool_of(2);
+    float *qkv = noise((size_t)KEYS * 3 * OTO_HEAD, 2);
+    float *expected = calloc(2 * n, sizeof *expected), *got = calloc(2 * n, sizeof *got);
+    void *kv8 = aligned_alloc(64, oto_kv8_bytes(KEYS, OTO_HEAD));
+
+    (void)state;
+    assert_true(expected && got && kv8);
+    for (int pass = -1; pass < 0 || oto_cpu_table_at(pass) != NULL; pass++) {
+        float *out = pass < 0 ? expected : got;
+        oto_attn_lane lanes[QUERIES];
+
+        use(pass < 0 ? &oto_kernels_scalar : oto_cpu_table_at(pass));
+        oto_kv8_pack(pool, qkv + OTO_HEAD, qkv + 2 * OTO_HEAD, 3 * OTO_HEAD, KEYS, KEYS, 1,
+                     OTO_HEAD, kv8);
+        oto_kv8_attend(pool, kv8, KEYS, 1, OTO_HEAD, qkv, 3 * OTO_HEAD, QUERIES, 1, out, OTO_HEAD);
+        for (int i = 0; i < QUERIES; i++)
+            lanes[i] = (oto_attn_lane){{OTO_I8, kv8, NULL, 0}, NULL, KEYS};
+        oto_attention_step(pool, qkv, 3 * OTO_HEAD, QUERIES, lanes, 0, 1, 1, out + n, OTO_HEAD);
+        for (size_t i = 0; i < 2 * n && pass >= 0; i++)
+            if (memcmp(&got[i], &expected[i], sizeof *got) != 0)
+                fail_msg("%s: value %zu is %.9g, expected %.9g", oto_cpu_table(), i, (double)got[i],
+                         (double)expected[i]);
+    }
+    oto_pool_free(pool);
+    free(qkv);
+    free(expected);
+    free(got);
+    free(kv8);
+}
+
 /* A single step over known keys, by hand: the scalar table itself. */
 static void test_step_by_hand(void **state)
 {
@@ -1010,6 +1046,7 @@ int main(void)
         cmocka_unit_test(test_thin_keys_weigh_as_many),
         cmocka_unit_test(test_keys_in_8_bits_come_back),
         cmocka_unit_test(test_tables_agree_to_the_last_bit),
+        cmocka_unit_test(test_tables_agree_on_many_keys),
         cmocka_unit_test(test_step_by_hand),
         cmocka_unit_test(test_layer_norm),
         cmocka_unit_test(test_softmax),

@@ -741,7 +741,8 @@ static void the_table_is_consistent(void **state)
                     is_hex(f->sha256);
                 }
                 bytes += f->bytes;
-                for (int j = 0; ed->wheels[0].package && j < OTO_MAX_PARTS && f->parts[j].member; j++) {
+                for (int j = 0; ed->wheels[0].package && j < OTO_MAX_PARTS && f->parts[j].member;
+                     j++) {
                     is_hex(ed->wheels[f->parts[j].wheel].sha256);
                 }
                 assert_int_equal(ed->wheels[0].package != NULL, f->parts[0].member != NULL);

@@ -227,6 +227,7 @@ static void leaves_what_is_not_ours(void **state)
     assert_int_not_equal(oto_catalogue_verify("ct-punc", &o, NULL), 0);
     assert_int_equal(access(path, F_OK), 0);
     assert_int_equal(unlink(path), 0);
+    o.hub = "http://127.0.0.1:1"; /* nobody's; the mirror of the other hub is not asked */
     ASSERT_OK(oto_catalogue_pull("ct-punc", &o, e_));
     ASSERT_OK(oto_catalogue_remove("ct-punc", &o, e_));
     assert_int_equal(count_in(root), 0);
@@ -244,6 +245,7 @@ static void a_page_is_no_settings_file(void **state)
     ASSERT_OK(oto_mkdirs(path, e_));
     strcat(path, "/config.json");
     write_text(path, "{}");
+    o.modelscope = "http://127.0.0.1:1";
     assert_int_equal(oto_catalogue_pull("whisper-base.en", &o, &e), OTO_E_INPUT);
     assert_non_null(strstr(e.text, "config.json: what came is not kept: is a web page"));
     assert_int_equal(count_in(root), 0);
