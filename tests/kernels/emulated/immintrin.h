@@ -346,7 +346,7 @@ EMU __m512 _mm512_getexp_ps(__m512 v)
     return v;
 }
 
-enum { _CMP_EQ_OQ = 16, _CMP_LT_OQ = 17, _CMP_UNORD_Q = 3, _CMP_GE_OQ = 29, _CMP_GT_OQ = 30 };
+enum { _CMP_EQ_OQ = 0, _CMP_LT_OQ = 17, _CMP_UNORD_Q = 3, _CMP_GE_OQ = 29, _CMP_GT_OQ = 30 };
 
 EMU __mmask16 _mm512_cmp_ps_mask(__m512 a, __m512 b, int how)
 {
@@ -481,24 +481,24 @@ EMU __m512i _mm512_packs_epi32(__m512i a, __m512i b)
     return (__m512i)out;
 }
 
-EMU __m512i _mm512_packs_epi16(__m512i a, __m512i b)
-{
-    emu_b out;
-
-    for (int i = 0; i < 64; i++)
-        out[i] = (int8_t)emu_within(((emu_h)(i % 16 < 8 ? a : b))[i / 16 * 8 + i % 8], INT8_MIN,
-                                    INT8_MAX);
-    return (__m512i)out;
-}
-
-EMU __m512i _mm512_packus_epi16(__m512i a, __m512i b)
+EMU __m512i emu_pack16(__m512i a, __m512i b, int least, int most)
 {
     emu_ub out;
 
     for (int i = 0; i < 64; i++)
         out[i] =
-            (uint8_t)emu_within(((emu_h)(i % 16 < 8 ? a : b))[i / 16 * 8 + i % 8], 0, UINT8_MAX);
+            (uint8_t)emu_within(((emu_h)(i % 16 < 8 ? a : b))[i / 16 * 8 + i % 8], least, most);
     return (__m512i)out;
+}
+
+EMU __m512i _mm512_packs_epi16(__m512i a, __m512i b)
+{
+    return emu_pack16(a, b, INT8_MIN, INT8_MAX);
+}
+
+EMU __m512i _mm512_packus_epi16(__m512i a, __m512i b)
+{
+    return emu_pack16(a, b, 0, UINT8_MAX);
 }
 
 /* VNNI: bytes without sign times bytes with one. */
