@@ -208,7 +208,7 @@ def main():
     p.add_argument("--threads", type=int, default=2)
     p.add_argument("--rounds", type=int, default=5)
     p.add_argument("--json", help="file for the same as JSON")
-    args = p.parse_args()
+    args = p.parse_intermixed_args()  # FILE.wav may stand after options
     recording = args.audio or ten_minutes(args, os.path.join(ROOT, "build/testdata/en.wav"))
     if not os.path.exists(os.path.join(args.folder, "model_quant.onnx")):
         subprocess.run([sys.executable, os.path.abspath(__file__), "--export", args.folder], check=True)
