@@ -141,7 +141,9 @@ static size_t groups_bytes(int t)
 
 size_t oto_attend8_bytes(int t, int d, int m)
 {
-    return (size_t)m * (q_bytes(d) + ld_sums(t) * sizeof(int32_t) + 2 * p_bytes(t)) +
+    const size_t rows = (size_t)oto_whole_rows(&oto_k()->impl->mm[OTO_I8], m);
+
+    return rows * (q_bytes(d) + ld_sums(t) * sizeof(int32_t) + 2 * p_bytes(t)) +
            ld_sums(t) * sizeof(float) + groups_bytes(t) + 64;
 }
 
@@ -150,12 +152,10 @@ size_t oto_attend8_bytes(int t, int d, int m)
 static void multiply(const oto_mm *mm, int rows, int panels, int groups, const uint16_t *at,
                      const char *a, size_t lda, const char *w, size_t panel, int32_t *c, size_t ldc)
 {
-    const int tiles = (rows + mm->mr - 1) / mm->mr;
-
     for (int p = 0, np; p < panels; p += np) {
         np = OTO_MIN(mm->np, panels - p);
-        for (int i = 0; i < tiles; i++) {
-            const int first = rows * i / tiles, n = rows * (i + 1) / tiles - first;
+        for (int i = 0, first; (first = oto_tile_row(mm, rows, i)) < rows; i++) {
+            const int n = oto_tile_row(mm, rows, i + 1) - first;
             const char *from = a + (size_t)first * lda, *of = w + panel * (size_t)p;
             int32_t *to = c + (size_t)first * ldc + p * OTO_PANEL;
 
@@ -228,9 +228,10 @@ void oto_attend8(const void *head, int t, int d, const float *q, size_t ldq, int
     const oto_mm *mm = &impl->mm[OTO_I8];
     const head8 h = head_of(head, t, d);
     const size_t ld = ld_sums(t), ldp = p_bytes(t), ldq8 = q_bytes(d), channels = (size_t)d;
+    const size_t whole = (size_t)oto_whole_rows(mm, m);
     char *qa = work;
-    int32_t *c = (int32_t *)(void *)(qa + (size_t)m * ldq8);
-    float *scores = (float *)(void *)(c + ld * (size_t)m);
+    int32_t *c = (int32_t *)(void *)(qa + whole * ldq8);
+    float *scores = (float *)(void *)(c + ld * whole);
     char *p = (char *)(scores + ld);
     double out_sums[OTO_MR_MAX * OTO_HEAD_MAX];
     _Alignas(64) float row[OTO_HEAD_MAX];
@@ -239,6 +240,7 @@ void oto_attend8(const void *head, int t, int d, const float *q, size_t ldq, int
 
     for (int i = 0; i < m; i++)
         by[i] = scale * mm->prepare(q + (size_t)i * ldq, d, qa + (size_t)i * ldq8);
+    oto_begin_tiles(mm);
     multiply(mm, m, h.panels, d / 4, NULL, qa, ldq8, h.k, channels * OTO_PANEL, c, ld);
     for (int i = 0; i < m; i++) {
         const oto_weigh w = {.sums = c + (size_t)i * ld,
@@ -254,7 +256,8 @@ void oto_attend8(const void *head, int t, int d, const float *q, size_t ldq, int
                              .parts = parts};
         total[i] = impl->weigh(&w, p + (size_t)parts * (size_t)i * ldp);
     }
-    add_values(mm, &h, parts * m, parts, unit, p, ldp, p + 2 * (size_t)m * ldp, out_sums);
+    add_values(mm, &h, parts * m, parts, unit, p, ldp, p + 2 * whole * ldp, out_sums);
+    oto_end_tiles(mm);
     for (int i = 0; i < m; i++) {
         for (int j = 0; j < d; j++) /* rounded once, whatever the parts */
             row[j] = (float)out_sums[(size_t)i * channels + (size_t)j] * h.v_scale[j];
@@ -277,12 +280,14 @@ typedef struct {
 static void attend_rows(const rows8 *r, int thread, int head, int first, int last)
 {
     const size_t column = (size_t)head * (size_t)r->d;
+    size_t room;
+    void *work = oto_pool_scratch(r->pool, thread, &room);
 
+    assert(oto_attend8_bytes(r->t, r->d, r->block) <= room);
     for (int i = first; i < last; i += r->block)
         oto_attend8(r->kv8 + oto_kv8_bytes(r->t, r->d) * (size_t)head, r->t, r->d,
                     r->q + (size_t)i * r->ldq + column, r->ldq, OTO_MIN(r->block, last - i),
-                    r->scale, 8, r->out + (size_t)i * r->ldo + column, r->ldo,
-                    oto_pool_scratch(r->pool, thread, NULL));
+                    r->scale, 8, r->out + (size_t)i * r->ldo + column, r->ldo, work);
 }
 
 void oto_kv8_attend_rows(oto_pool *pool, int thread, const void *kv8, int t, int n_heads, int d,

@@ -1,5 +1,6 @@
-/* AVX-512 with VNNI, and a second table that adds BF16 (its functions carry the target attribute,
- * so that the rest of the file stays free of those instructions).
+/* AVX-512 with VNNI, a second table that adds BF16 (its functions carry the target attribute, so
+ * that the rest of the file stays free of those instructions), and a third whose products of bytes
+ * are those of amx.c.
  *
  * Tiles keep m × p accumulators of 16 outputs: 6 × 4 for up to 6 rows (decoding: four streams of
  * weights), 12 × 2 above, where a panel pair of a few hundred inputs stays in L1. Per step of k
@@ -246,6 +247,16 @@ static void i8_tile_at(int m, int np, int n, const uint16_t *at, const void *a, 
                        const void *w, size_t ldw, void *c, size_t ldc)
 {
     run_forms(i8_at_forms[m - 1], np, n, at, a, lda, w, ldw, c, ldc);
+}
+
+/* A tile register is filled for nothing by few rows. */
+static void i8_amx_tile(int m, int np, int groups, const void *a, size_t lda, const void *w,
+                        size_t ldw, void *c, size_t ldc)
+{
+    if (m < OTO_AMX_ROWS / 2)
+        i8_tile(m, np, groups, a, lda, w, ldw, c, ldc);
+    else
+        oto_amx_tile(m, np, groups, a, lda, w, ldw, c, ldc);
 }
 
 /* ---- rows of x as the tiles read them ---- */
@@ -825,6 +836,11 @@ static float logsumexp_f32(const float *x, int n)
         .mr = 12, .np = 4, .a_bytes = 4, .prepare = prepare_f32, .tile = f32_tile,                 \
         .exp_row = exp_row_f32                                                                     \
     }
+#define WIDE_MM                                                                                    \
+    {                                                                                              \
+        .mr = 12, .np = 4, .a_bytes = 4, .prepare = prepare_wide, .tile = wide_tile,               \
+        .exp_row = exp_row_wide                                                                    \
+    }
 #define I8_MM                                                                                      \
     {                                                                                              \
         .mr = 12, .np = 4, .a_bytes = 1, .zero = 128, .bits = 8, .prepare = prepare_i8,            \
@@ -841,14 +857,7 @@ static float logsumexp_f32(const float *x, int n)
     }
 
 static const oto_kernels_impl impl = {
-    .mm = {F32_MM,
-           {.mr = 12,
-            .np = 4,
-            .a_bytes = 4,
-            .prepare = prepare_wide,
-            .tile = wide_tile,
-            .exp_row = exp_row_wide},
-           I8_MM},
+    .mm = {F32_MM, WIDE_MM, I8_MM},
     COMMON,
 };
 static const oto_kernels_impl impl_bf16 = {
@@ -862,8 +871,24 @@ static const oto_kernels_impl impl_bf16 = {
            I8_MM},
     COMMON,
 };
+static const oto_kernels_impl impl_amx = {
+    .mm = {F32_MM,
+           WIDE_MM,
+           {.mr = 2 * OTO_AMX_ROWS,
+            .np = 4,
+            .whole = OTO_AMX_ROWS,
+            .a_bytes = 1,
+            .zero = 128,
+            .bits = 8,
+            .prepare = prepare_i8,
+            .tile = i8_amx_tile,
+            .begin = oto_amx_begin,
+            .end = oto_amx_end}},
+    COMMON,
+};
 const oto_kernels oto_kernels_avx512 = TABLE("avx512", impl);
 const oto_kernels oto_kernels_avx512bf16 = TABLE("avx512bf16", impl_bf16);
+const oto_kernels oto_kernels_amx = TABLE("amx", impl_amx);
 
 #else
 typedef int oto_no_avx512; /* a translation unit is never empty */

@@ -44,6 +44,11 @@ static bool has_avx512bf16(void)
     return has_avx512() && HAS("avx512bf16");
 }
 
+static bool has_amx(void)
+{
+    return has_avx512() && oto_amx_usable();
+}
+
 /* Intel's VDPBF16PS takes longer than the two multiply-adds that it stands for: on Sapphire Rapids
  * half as many operations a second as FMA. There the table is used only when it is asked for. */
 static bool is_intel(void)
@@ -70,9 +75,8 @@ static const struct {
     bool (*slow)(void); /* is another table faster here? NULL: never */
 } tables[] = {
 #if defined(__x86_64__)
-    {&oto_kernels_avx512bf16, has_avx512bf16, is_intel},
-    {&oto_kernels_avx512, has_avx512, NULL},
-    {&oto_kernels_avx2, has_avx2, NULL},
+    {&oto_kernels_amx, has_amx, NULL},       {&oto_kernels_avx512bf16, has_avx512bf16, is_intel},
+    {&oto_kernels_avx512, has_avx512, NULL}, {&oto_kernels_avx2, has_avx2, NULL},
 #endif
 #if defined(__aarch64__)
     {&oto_kernels_neon, has_neon, NULL},
@@ -100,7 +104,8 @@ int oto_cpu_select(const char *name, oto_err *e)
         return 0;
     }
     return oto_fail(e, OTO_E_USAGE,
-                    "OTOLITH_CPU=%s: unknown; one of avx512bf16, avx512, avx2, neon, scalar", name);
+                    "OTOLITH_CPU=%s: unknown; one of amx, avx512bf16, avx512, avx2, neon, scalar",
+                    name);
 }
 
 int oto_cpu_init(oto_err *e)

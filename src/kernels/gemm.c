@@ -159,7 +159,7 @@ static void prepare_rows(const product *p, int row, int rows, int thread)
 {
     float *scales = oto_pool_scratch(p->pool, thread, NULL);
     char *out = (char *)(scales + BLOCK_ROWS);
-    float *edge = (float *)(out + p->lda * (size_t)p->block_rows);
+    float *edge = (float *)(out + p->lda * (size_t)oto_whole_rows(p->mm, p->block_rows));
     for (int i = 0; i < rows; i++) {
         ptrdiff_t from = (row + i) * p->row_step + p->row_at;
         const float *x =
@@ -203,19 +203,19 @@ static void product_task(void *arg, int task, int thread)
     if (!p->ready)
         prepare_rows(p, row, rows, thread);
 
-    /* Tiles of nearly equal height: 13 rows are 7 + 6, not 12 + 1. */
-    int tiles = (rows + p->mm->mr - 1) / p->mm->mr;
     _Alignas(64) float c[OTO_MR_MAX * OTO_NP_MAX * OTO_PANEL];
+    oto_begin_tiles(p->mm);
     for (int np; panel < panel_end; panel += np) {
         np = OTO_MIN(p->mm->np, panel_end - panel);
         const char *w = (const char *)p->a.w->data + p->panel * (size_t)panel;
-        for (int t = 0; t < tiles; t++) {
-            int at = rows * t / tiles, m = rows * (t + 1) / tiles - at;
+        for (int t = 0, at, m; (at = oto_tile_row(p->mm, rows, t)) < rows; t++) {
+            m = oto_tile_row(p->mm, rows, t + 1) - at;
             p->mm->tile(m, np, p->groups, rows_a + (size_t)at * p->lda, p->lda, w, p->panel, c,
                         (size_t)np * OTO_PANEL);
             finish_tile(p, row + at, panel, c, np * OTO_PANEL, m, scales + at);
         }
     }
+    oto_end_tiles(p->mm);
 }
 
 /* Chooses blocks of rows first; panels are divided only when that leaves threads without work. */

@@ -13,7 +13,7 @@
 
 #include "kernels/kernels.h"
 
-#define OTO_MR_MAX   12 /* bounds of mr and np over all tables */
+#define OTO_MR_MAX   32 /* bounds of mr and np over all tables */
 #define OTO_NP_MAX   4
 #define OTO_HEAD     64  /* head size of attention, of a decoder's steps always */
 #define OTO_HEAD_MAX 128 /* the other one */
@@ -21,6 +21,8 @@
 
 typedef struct {
     int mr, np;  /* most rows and panels of one tile */
+    int whole;   /* rows are read, and sums written, in whole multiples of this, a divisor of mr;
+                  * those beyond m are nobody's. 0: of 1 */
     int a_bytes; /* size of an element of a prepared row */
     int zero;    /* I8: the offset added to each element (128 where activations are unsigned) */
     int bits;    /* I8: of a weight of attention that fits an element: 7, 8, or 16 */
@@ -34,10 +36,40 @@ typedef struct {
      * Not for F32, BF16; NULL where a table has none. */
     void (*tile_at)(int m, int np, int n, const uint16_t *at, const void *a, size_t lda,
                     const void *w, size_t ldw, void *c, size_t ldc);
+    /* Around the tiles of a task, in its thread; or NULL. */
+    void (*begin)(void);
+    void (*end)(void);
     /* Softmax numerators as a prepared row: a[i] = exp(s[i] - max s), i < n, then zeros up to n_pad
      * (a multiple of the group); returns their sum. F32: a may be s. Not for I8. */
     float (*exp_row)(const float *s, int n, int n_pad, void *a);
 } oto_mm;
+
+/* Rows for which there must be room. */
+static inline int oto_whole_rows(const oto_mm *mm, int rows)
+{
+    return mm->whole > 1 ? (rows + mm->whole - 1) / mm->whole * mm->whole : rows;
+}
+
+/* The first row of tile i of as few as rows fit in, of nearly equal height: 13 rows are 7 + 6, not
+ * 12 + 1. One behind the last ends the rows. */
+static inline int oto_tile_row(const oto_mm *mm, int rows, int i)
+{
+    const int tiles = (rows + mm->mr - 1) / mm->mr;
+
+    return OTO_MIN(oto_whole_rows(mm, rows * i / tiles), rows);
+}
+
+static inline void oto_begin_tiles(const oto_mm *mm)
+{
+    if (mm->begin != NULL)
+        mm->begin();
+}
+
+static inline void oto_end_tiles(const oto_mm *mm)
+{
+    if (mm->end != NULL)
+        mm->end();
+}
 
 /* A row of integer sums that becomes a row of weights, for attention in 8 bits. */
 typedef struct {
@@ -153,7 +185,18 @@ static inline float oto_fma(float a, float b, float c)
     }
 
 extern const oto_kernels oto_kernels_scalar, oto_kernels_avx2, oto_kernels_avx512,
-    oto_kernels_avx512bf16, oto_kernels_neon;
+    oto_kernels_avx512bf16, oto_kernels_amx, oto_kernels_neon;
+
+/* amx.c: I8's tile of avx512.c's table for AMX, of at least a few rows; whole sixteens. Not to be
+ * called unless usable, which asks the system for the registers. */
+#define OTO_AMX_ROWS 16
+bool oto_amx_usable(void);
+void oto_amx_begin(void);
+void oto_amx_end(void);
+/* 4 × rounds products of tiles, for the peak: 2 × 16³ × 4 operations each. */
+void oto_amx_multiply(int rounds);
+void oto_amx_tile(int m, int np, int groups, const void *a, size_t lda, const void *w, size_t ldw,
+                  void *c, size_t ldc);
 
 /* The i-th table this CPU can run, best first, or NULL: for tests. */
 const oto_kernels *oto_cpu_table_at(int i);

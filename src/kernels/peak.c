@@ -64,6 +64,12 @@ __attribute__((target("avx512f,avx512bf16"))) static void bf16_avx512(void)
     CHAINS_OF(__m512, _mm512_setzero_ps(), _mm512_dpbf16_ps(acc[i], a, a), "v");
 }
 
+/* As many operations as CHAINS × ROUNDS instructions of 128: a tile's product is 256 of them. */
+static void i8_amx(void)
+{
+    oto_amx_multiply(ROUNDS * CHAINS / 256 / 4);
+}
+
 __attribute__((target("avx2,fma"))) static void f32_avx2(void)
 {
     const __m256 a = _mm256_set1_ps(0.5f), b = _mm256_set1_ps(0.25f);
@@ -118,9 +124,11 @@ static loop choose(oto_dtype type)
 {
     const char *table = oto_cpu_table();
 #if defined(__x86_64__)
-    bool wide = strncmp(table, "avx512", 6) == 0;
+    bool amx = strcmp(table, "amx") == 0, wide = amx || strncmp(table, "avx512", 6) == 0;
     if (type == OTO_BF16 && strcmp(table, "avx512bf16") == 0)
         return (loop){bf16_avx512, 64};
+    if (type == OTO_I8 && amx)
+        return (loop){i8_amx, 128};
     if (type == OTO_I8 && wide)
         return (loop){i8_avx512, 128};
     if (wide)

@@ -1,12 +1,13 @@
-/* The AVX-512 that src/kernels/avx512.c uses, in plain C, after Intel's pseudocode (Intrinsics
- * Guide): so its tables are tested on machines that lack the instructions. Vectors are GCC's, of
- * the same size and with the same names; whatever is not listed here fails to compile. */
+/* The AVX-512 and AMX that src/kernels/avx512.c and amx.c use, in plain C, after Intel's pseudocode
+ * (Intrinsics Guide): so its tables are tested on machines that lack the instructions. Vectors are
+ * GCC's, of the same size and with the same names; whatever is not listed here fails to compile. */
 #ifndef OTO_EMULATED_IMMINTRIN_H
 #define OTO_EMULATED_IMMINTRIN_H
 
 #include <emmintrin.h>
 #include <math.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 typedef float __m256 __attribute__((vector_size(32), may_alias));
@@ -558,6 +559,90 @@ EMU __m512 _mm512_dpbf16_ps(__m512 sum, __m512bh a, __m512bh b)
         sum[i] = fmaf(emu_wide(a[2 * i]), emu_wide(b[2 * i]), sum[i]);
     }
     return sum;
+}
+
+/* ---- AMX ---- */
+
+/* One thread's tiles, as a configuration of palette 1 shapes them. Whatever a processor would
+ * refuse is refused here: a register without a shape, products of shapes that do not match. */
+typedef struct {
+    int rows[8], bytes[8];
+    uint8_t of[8][16][64];
+} emu_tiles;
+
+static _Thread_local emu_tiles emu_tile __attribute__((unused));
+
+EMU void emu_shape(int t, int *rows, int *bytes)
+{
+    *rows = emu_tile.rows[t];
+    *bytes = emu_tile.bytes[t];
+    if (*rows < 1 || *rows > 16 || *bytes < 4 || *bytes > 64 || *bytes % 4 != 0)
+        abort();
+}
+
+EMU void _tile_loadconfig(const void *config)
+{
+    const uint8_t *p = config;
+
+    if (p[0] != 1)
+        abort();
+    for (int t = 0; t < 8; t++) {
+        emu_tile.bytes[t] = p[16 + 2 * t] + 256 * p[17 + 2 * t];
+        emu_tile.rows[t] = p[48 + t];
+    }
+    memset(emu_tile.of, 0, sizeof emu_tile.of);
+}
+
+EMU void _tile_release(void)
+{
+    memset(&emu_tile, 0, sizeof emu_tile);
+}
+
+EMU void _tile_zero(int t)
+{
+    int rows, bytes;
+
+    emu_shape(t, &rows, &bytes);
+    memset(emu_tile.of[t], 0, sizeof emu_tile.of[t]);
+}
+
+EMU void _tile_loadd(int t, const void *p, size_t stride)
+{
+    int rows, bytes;
+
+    emu_shape(t, &rows, &bytes);
+    memset(emu_tile.of[t], 0, sizeof emu_tile.of[t]);
+    for (int i = 0; i < rows; i++)
+        memcpy(emu_tile.of[t][i], (const char *)p + (size_t)i * stride, (size_t)bytes);
+}
+
+EMU void _tile_stored(int t, void *p, size_t stride)
+{
+    int rows, bytes;
+
+    emu_shape(t, &rows, &bytes);
+    for (int i = 0; i < rows; i++)
+        memcpy((char *)p + (size_t)i * stride, emu_tile.of[t][i], (size_t)bytes);
+}
+
+EMU void _tile_dpbusd(int c, int a, int b)
+{
+    int rows, c_bytes, a_rows, a_bytes, b_rows, b_bytes;
+
+    emu_shape(c, &rows, &c_bytes);
+    emu_shape(a, &a_rows, &a_bytes);
+    emu_shape(b, &b_rows, &b_bytes);
+    if (a_rows != rows || b_bytes != c_bytes || b_rows * 4 != a_bytes)
+        abort();
+    for (int m = 0; m < rows; m++)
+        for (int n = 0; n < c_bytes / 4; n++) {
+            int32_t sum;
+
+            memcpy(&sum, &emu_tile.of[c][m][4 * n], 4);
+            for (int k = 0; k < a_bytes; k++)
+                sum += emu_tile.of[a][m][k] * (int8_t)emu_tile.of[b][k / 4][4 * n + k % 4];
+            memcpy(&emu_tile.of[c][m][4 * n], &sum, 4);
+        }
 }
 
 #undef EACH
