@@ -1,10 +1,11 @@
-/* features: incremental front ends. Push samples in pieces of any size, pull frames. The frames do
- * not depend on how the samples were cut. All buffers are made at `new`, from the arena; nothing is
- * allocated while running. */
+/* features: front ends. The filter bank is incremental: push samples in pieces of any size, pull
+ * frames, which do not depend on how the samples were cut. All buffers are made at `new`, from the
+ * arena; nothing is allocated while running. */
 #ifndef OTO_FEATURES_H
 #define OTO_FEATURES_H
 
 #include "base/base.h"
+#include "kernels/kernels.h"
 
 /* Kaldi log-mel filter bank (no dither) → low-frame-rate stacking → CMVN. See
  * docs/models/frontend.md. Source: kaldi feat/feature-fbank.cc and FunASR
@@ -32,17 +33,13 @@ void oto_fbank_reset(oto_fbank *f);
 /* Whisper log-mel of one window of at most 30 s, as faster-whisper's FeatureExtractor makes it for
  * a chunk: 160 zeros appended, centred frames with reflection, last frame dropped, log10, clamp to
  * max - 8 of the window, (x + 4) / 4, and frames after the audio are 0.0 in the normalised domain.
- * Streaming is by push: the mel power of the frames is computed as samples arrive; `finish` applies
- * the clamp. */
+ * One window at a time, by a pool of at most so many threads. */
 typedef struct oto_logmel oto_logmel;
 #define OTO_LOGMEL_FRAMES 3000
-int oto_logmel_new(int n_mels /* 80 or 128 */, oto_arena *a, oto_logmel **out,
+int oto_logmel_new(int n_mels /* 80 or 128 */, int threads, oto_arena *a, oto_logmel **out,
                    oto_err *e) OTO_CHECK;
-void oto_logmel_reset(oto_logmel *l);
-/* Samples beyond 30 s are ignored. */
-void oto_logmel_push(oto_logmel *l, const float *pcm, size_t n);
-/* out [3000][n_mels], frame-major (the convolution reads it so); returns the number of frames that
- * hold audio. */
-int oto_logmel_finish(oto_logmel *l, float *out);
+/* pcm [n]: samples beyond 30 s are ignored. out [3000][n_mels], frame-major (the convolution reads
+ * it so); returns the number of frames that hold audio. */
+int oto_logmel_run(oto_logmel *l, oto_pool *pool, const float *pcm, size_t n, float *out);
 
 #endif

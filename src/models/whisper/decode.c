@@ -55,6 +55,7 @@ struct state {
     const oto_whisper_dims *d;
     const oto_tokens *tokens;
     int max_batch, max_beam;
+    oto_pool *pool;
     oto_whisper_state *net;
     oto_whisper_generator *generator;
     oto_logmel *logmel;
@@ -73,7 +74,7 @@ static int take_buffers(struct state *s, oto_arena *a, oto_err *e)
     size_t n = (size_t)s->max_batch, n_mels = (size_t)s->d->n_mels;
     int rc;
 
-    if ((rc = oto_logmel_new(s->d->n_mels, a, &s->logmel, e)) != 0 ||
+    if ((rc = oto_logmel_new(s->d->n_mels, oto_pool_threads(s->pool), a, &s->logmel, e)) != 0 ||
         (rc = oto_arena_get(a, OTO_LOGMEL_FRAMES * n_mels, sizeof(float), &s->mel, e)) != 0 ||
         (rc = oto_squeeze_new(a, &s->squeeze, e)) != 0 ||
         (rc = oto_whisper_aligner_new(a, &s->aligner, e)) != 0 ||
@@ -106,6 +107,7 @@ int oto_whisper_asr_new(const void *impl, int max_batch, int max_beam, oto_pool 
     s->tokens = oto_whisper_tokens(impl);
     s->max_batch = max_batch;
     s->max_beam = max_beam;
+    s->pool = pool;
     if ((rc = oto_whisper_state_new(impl, max_batch, max_batch * max_beam, pool, a, &s->net, e)) !=
             0 ||
         (rc = oto_whisper_generator_new(s->d, s->net, pool, max_batch, max_beam, a, &s->generator,
@@ -195,9 +197,7 @@ static int hear(struct state *s, int at, const oto_asr_window *in, oto_err *e)
 
     w->ms = (int64_t)(n / 16);
     if (!is_silent(in->pcm, n)) {
-        oto_logmel_reset(s->logmel);
-        oto_logmel_push(s->logmel, in->pcm, n);
-        w->n_frames = oto_logmel_finish(s->logmel, s->mel);
+        w->n_frames = oto_logmel_run(s->logmel, s->pool, in->pcm, n, s->mel);
         w->heard = oto_whisper_lively(s->mel, w->n_frames, s->d->n_mels);
     }
     lap("front end", start, &s->stats.features_s, &s->stats.features_core_s);
