@@ -335,7 +335,7 @@ static oto_look look_for_language(oto_exchange *x, oto_store *store)
         return OTO_DONE;
     }
     if (rc == 0)
-        rc = oto_store_each_segment(store, job.id, 0, first_language, d, &e);
+        rc = oto_store_each_segment(store, &job, 0, first_language, d, &e);
     if (rc != 0 || (d->language[0] == '\0' && !oto_job_ended(job.state))) {
         x->look_at_ms = oto_now_ms() + 5000; /* should a bell be missed */
         return OTO_WAIT;

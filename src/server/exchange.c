@@ -380,6 +380,7 @@ static void read_headers(oto_exchange *x)
     x->range = header(x, WSI_TOKEN_HTTP_RANGE);
     x->origin = header(x, WSI_TOKEN_ORIGIN);
     x->user_agent = header(x, WSI_TOKEN_HTTP_USER_AGENT);
+    x->last_event_id = custom(x, "last-event-id:");
     x->wants_continue = expect != NULL && strncasecmp(expect, "100-continue", 12) == 0;
     x->retry_count = retry != NULL ? atoi(retry) : 0;
     x->wants_progress = progress != NULL && progress[0] == '1';
@@ -453,7 +454,8 @@ static void preflight(oto_exchange *x)
 {
     oto_reply_header(x, "access-control-allow-methods", "GET, POST, DELETE, OPTIONS");
     oto_reply_header(x, "access-control-allow-headers",
-                     "Authorization, Content-Type, X-API-Key, X-Stainless-Arch, X-Stainless-Lang, "
+                     "Authorization, Content-Type, Last-Event-ID, X-API-Key, X-Stainless-Arch, "
+                     "X-Stainless-Lang, "
                      "X-Stainless-OS, X-Stainless-Package-Version, X-Stainless-Retry-Count, "
                      "X-Stainless-Runtime, X-Stainless-Runtime-Version, X-Stainless-Timeout");
     oto_reply_header(x, "access-control-max-age", "600");

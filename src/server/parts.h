@@ -89,7 +89,7 @@ struct oto_exchange {
     oto_upload upload;
     const char *key, *client, *key_id; /* secret as sent or NULL; key id or address; "" */
     int key_max_jobs;
-    const char *origin, *range, *content_type, *user_agent;
+    const char *origin, *range, *content_type, *user_agent, *last_event_id;
     int retry_count; /* x-stainless-retry-count */
     bool wants_progress;
     char id[40];

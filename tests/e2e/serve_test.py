@@ -212,12 +212,26 @@ def test_progress_and_cancel(server, data):
     for line in response:
         if line.startswith(b"data: "):
             events.append(json.loads(line[6:]))
+        elif line.startswith(b"id: "):
+            last = line[4:].decode().strip()
     assert events[-1]["type"] == "end" and events[-1]["state"] == "cancelled"
+    told = sum(e["type"] == "segment" for e in events)
+    assert last == f"0-{told}-end"
     assert server.wait_for_result(task)["status"] == "failed"
     # By hand it runs again, to its end.
     assert server.call_json("POST", f"/api/v1/asr/retry/{task}")[0] == 200
     assert server.call_json("POST", f"/api/v1/asr/retry/{task}")[0] == 400
+    c.request("GET", f"/api/v1/jobs/{task}/events", headers={"Last-Event-ID": last})
+    response = c.getresponse()
+    lines = list(response)
+    events = [json.loads(line[6:]) for line in lines if line.startswith(b"data: ")]
+    assert events[0] == {"type": "restart", "restarts": 1}
+    numbers = [e["number"] for e in events if e["type"] == "segment"]
+    assert numbers == list(range(len(numbers))) and len(numbers) >= told
+    last = [line for line in lines if line.startswith(b"id: ")][-1][4:].decode().strip()
     assert server.wait_for_result(task)["status"] == "done"
+    c.request("GET", f"/api/v1/jobs/{task}/events", headers={"Last-Event-ID": last})
+    assert c.getresponse().status == 204
 
 
 def test_short_before_long(server, data):
