@@ -350,11 +350,14 @@ static oto_look look_for_language(oto_exchange *x, oto_store *store)
     return OTO_DONE;
 }
 
+/* The job goes with its answer, so it is this request's alone: a second try, or the same key, would
+ * find it gone, or would take another's job away. */
 static void detect_language(oto_exchange *x, oto_store *store)
 {
     detection *d = oto_arena_calloc(x->a, 1, sizeof *d);
     oto_problem p = {.status = 503, .code = "overloaded", .text = "out of memory"};
     oto_order o;
+    oto_job job;
 
     if (!has_recording(x))
         return;
@@ -369,11 +372,13 @@ static void detect_language(oto_exchange *x, oto_store *store)
         return;
     }
     o.request.language[0] = '\0';
+    o.submission.idempotency = NULL;
     oto_name_ignored(x);
-    if (!oto_take_in(x, store, &o, 0, &p)) {
+    if (!oto_intake(x, store, &o, &job, &p)) {
         refuse(x, &p);
         return;
     }
+    x->cancel_job = true;
     x->state = d;
     x->look = look_for_language;
     x->type = "application/json";
