@@ -205,7 +205,8 @@ int oto_store_find(oto_store *s, const char *client, const char *fingerprint, in
     sqlite3_stmt *q;
     int rc = oto_sql_bind(s, &q, e,
                           "SELECT " OTO_JOB_COLUMNS " FROM jobs WHERE client = ? AND"
-                          " fingerprint = ? AND submitted_at > ? AND state <= 2 AND deleted = 0"
+                          " fingerprint = ? AND submitted_at > ? AND state <= 2 AND cancelling = 0"
+                          " AND deleted = 0"
                           " ORDER BY seq DESC LIMIT 1",
                           "tti", client, fingerprint, since);
 

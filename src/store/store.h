@@ -130,8 +130,8 @@ int64_t oto_store_version(oto_store *s);
  * write of this object fail with IO: what is on disk is no longer known. */
 int oto_store_submit(oto_store *s, const oto_submission *j, int64_t max_queued, int max_client,
                      int64_t now, oto_arena *a, oto_job *job, bool *existing, oto_err *e) OTO_CHECK;
-/* The newest job of this client with this fingerprint, submitted after `since` and not failed, dead
- * or cancelled. NOT_FOUND. */
+/* The newest job of this client with this fingerprint, submitted after `since` and not failed,
+ * dead, cancelled or about to be. NOT_FOUND. */
 int oto_store_find(oto_store *s, const char *client, const char *fingerprint, int64_t since,
                    oto_arena *a, oto_job *out, oto_err *e) OTO_CHECK;
 /* Takes the next job for `owner` (a worker's name) until now + lease_ms. Order: priority, then the

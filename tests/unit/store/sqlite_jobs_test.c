@@ -108,6 +108,7 @@ static void a_fingerprint_finds_the_newest(void **state)
 {
     const oto_submission j = {.client = "c", .api = "rest", .fingerprint = "f"};
     const oto_job first = kit_submit_as(&j, NOW), second = kit_submit_as(&j, NOW + 100);
+    char token[33];
     oto_job job;
 
     (void)state;
@@ -119,6 +120,10 @@ static void a_fingerprint_finds_the_newest(void **state)
     FAILS(OTO_E_NOT_FOUND, oto_store_find(kit_store, "c", "f", NOW, kit_arena, &job, &e));
     FAILS(OTO_E_NOT_FOUND, oto_store_find(kit_store, "d", "f", 0, kit_arena, &job, &e));
     FAILS(OTO_E_NOT_FOUND, oto_store_find(kit_store, "c", "g", 0, kit_arena, &job, &e));
+    kit_lease("w", NOW, token);
+    OK(oto_store_find(kit_store, "c", "f", 0, kit_arena, &job, &e));
+    OK(oto_store_cancel(kit_store, first.id, NOW, &e)); /* its worker has yet to learn of it */
+    FAILS(OTO_E_NOT_FOUND, oto_store_find(kit_store, "c", "f", 0, kit_arena, &job, &e));
 }
 
 /* ---- the order of leases ---- */
