@@ -336,6 +336,34 @@ def test_progress_and_cancel(server, data):
     assert c.getresponse().status == 204
 
 
+def test_a_follower_is_told_that_its_job_begins_anew(models, data, tmp_path):
+    """Half done under other settings: what was told is void, and comes again under the same numbers."""
+    with RestServer(tmp_path / "data", "--drain", "0", "--beam", "1") as server:
+        task = server.submit(in_data(data, "en.wav"), language="en")[1]["task_id"]
+        c = server.connect()
+        c.request("GET", f"/api/v1/jobs/{task}/events")
+        last = ""
+        for line in c.getresponse():
+            if line.startswith(b"id: "):
+                last = line[4:].decode().strip()
+            if line.startswith(b"data: ") and json.loads(line[6:])["type"] == "segment":
+                break
+        server.stop()
+        assert last == "0-1"
+        server.options[-1] = "2"
+        server.start()
+        c = server.connect()
+        c.request("GET", f"/api/v1/jobs/{task}/events", headers={"Last-Event-ID": last})
+        events = [json.loads(line[6:]) for line in c.getresponse() if line.startswith(b"data: ")]
+        types = [e["type"] for e in events]
+        assert types.count("restart") == 1 and types[-1] == "end"
+        told = [e for e in events[types.index("restart") :] if e["type"] == "segment"]
+        assert [e["number"] for e in told] == list(range(len(told)))
+        kept = server.result(task)["segments"]
+        assert [e["text"].strip() for e in told] == [s["text"].strip() for s in kept]
+        assert server.get_json(f"/api/v1/jobs/{task}")[1]["restarts"] == 1
+
+
 def test_short_before_long(server, data):
     """A short recording gets its turn while a long one runs."""
     long = server.submit(in_data(data, "en.wav"), language="en")[1]["task_id"]
