@@ -335,7 +335,7 @@ static oto_look look_for_language(oto_exchange *x, oto_store *store)
         return OTO_DONE;
     }
     if (rc == 0)
-        rc = oto_store_each_segment(store, job.id, 0, first_language, d, &e);
+        rc = oto_store_each_segment(store, &job, 0, first_language, d, &e);
     if (rc != 0 || (d->language[0] == '\0' && !oto_job_ended(job.state))) {
         x->look_at_ms = oto_now_ms() + 5000; /* should a bell be missed */
         return OTO_WAIT;
@@ -350,11 +350,14 @@ static oto_look look_for_language(oto_exchange *x, oto_store *store)
     return OTO_DONE;
 }
 
+/* The job goes with its answer, so it is this request's alone: a second try, or the same key, would
+ * find it gone, or would take another's job away. */
 static void detect_language(oto_exchange *x, oto_store *store)
 {
     detection *d = oto_arena_calloc(x->a, 1, sizeof *d);
     oto_problem p = {.status = 503, .code = "overloaded", .text = "out of memory"};
     oto_order o;
+    oto_job job;
 
     if (!has_recording(x))
         return;
@@ -369,11 +372,13 @@ static void detect_language(oto_exchange *x, oto_store *store)
         return;
     }
     o.request.language[0] = '\0';
+    o.submission.idempotency = NULL;
     oto_name_ignored(x);
-    if (!oto_take_in(x, store, &o, 0, &p)) {
+    if (!oto_intake(x, store, &o, &job, &p)) {
         refuse(x, &p);
         return;
     }
+    x->cancel_job = true;
     x->state = d;
     x->look = look_for_language;
     x->type = "application/json";

@@ -1,11 +1,12 @@
 /* Exchanges on the loop: a request's headers and body, its way to a desk and back, its end.
  *
  * libwebsockets 4.1 leaves three things to its user: chunked request bodies arrive undecoded (and
- * end for it after 100 MiB), a POST without length is taken for an endless one, and a connection
- * that is refused while its body arrives has to be read on for a while, or the client never sees
- * the answer. */
+ * end for it after 100 MiB, so that we read them ourselves: chunked.c), a POST without length is
+ * taken for an endless one, and a connection that is refused while its body arrives has to be read
+ * on for a while, or the client never sees the answer. */
 #include "server/loop.h"
 
+#include <assert.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,8 +15,6 @@
 #include <unistd.h>
 
 #define EXCHANGE_BYTES ((size_t)256 << 20) /* address space; a day of text needs a tenth */
-/* Chunked bodies end for libwebsockets after this. */
-#define CHUNKED_LIMIT ((int64_t)100 << 20)
 /* Of a body, while its key is looked up. */
 #define MAX_EARLY ((size_t)1 << 20)
 
@@ -38,6 +37,7 @@ void oto_exchange_drop(oto_exchange *x)
 {
     oto_gateway *g = x->g;
 
+    assert(x->body_fd < 0);
     if (x->upload.fd >= 0)
         oto_upload_drop(g->o->spool, &x->upload);
     if (x->file_fd >= 0)
@@ -152,6 +152,7 @@ static void dispatch(oto_exchange *x)
 static void refuse_now(oto_exchange *x)
 {
     x->refused = true;
+    oto_chunked_end(x);
     if (!x->body_done)
         x->close_after = true;
     if (x->upload.fd >= 0)
@@ -239,6 +240,10 @@ static void came_back(gateway *w, oto_exchange *x)
         key_checked(x);
         return;
     }
+    /* For the library such a body is never over: its half minute for the next piece would end an
+     * exchange that waits for its job. */
+    if (x->chunked && x->body_done)
+        lws_set_timeout(x->wsi, NO_PENDING_TIMEOUT, 0);
     if (x->look != NULL && !x->ended && x->kind != OTO_REPLY_WHOLE && x->kind != OTO_REPLY_FILE &&
         x->kind != OTO_REPLY_ABORT) {
         if (!x->waiting)
@@ -380,6 +385,7 @@ static void read_headers(oto_exchange *x)
     x->range = header(x, WSI_TOKEN_HTTP_RANGE);
     x->origin = header(x, WSI_TOKEN_ORIGIN);
     x->user_agent = header(x, WSI_TOKEN_HTTP_USER_AGENT);
+    x->last_event_id = custom(x, "last-event-id:");
     x->wants_continue = expect != NULL && strncasecmp(expect, "100-continue", 12) == 0;
     x->retry_count = retry != NULL ? atoi(retry) : 0;
     x->wants_progress = progress != NULL && progress[0] == '1';
@@ -453,7 +459,8 @@ static void preflight(oto_exchange *x)
 {
     oto_reply_header(x, "access-control-allow-methods", "GET, POST, DELETE, OPTIONS");
     oto_reply_header(x, "access-control-allow-headers",
-                     "Authorization, Content-Type, X-API-Key, X-Stainless-Arch, X-Stainless-Lang, "
+                     "Authorization, Content-Type, Last-Event-ID, X-API-Key, X-Stainless-Arch, "
+                     "X-Stainless-Lang, "
                      "X-Stainless-OS, X-Stainless-Package-Version, X-Stainless-Retry-Count, "
                      "X-Stainless-Runtime, X-Stainless-Runtime-Version, X-Stainless-Timeout");
     oto_reply_header(x, "access-control-max-age", "600");
@@ -490,7 +497,7 @@ static int begin_body(oto_exchange *x)
         if (lws_write(x->wsi, line + LWS_PRE, (size_t)n, LWS_WRITE_HTTP_HEADERS) < 0)
             return -1;
     }
-    return 0;
+    return x->chunked ? oto_chunked_begin(x) : 0;
 }
 
 static oto_exchange *new_exchange(gateway *w, struct lws *wsi, const char *path)
@@ -509,7 +516,7 @@ static oto_exchange *new_exchange(gateway *w, struct lws *wsi, const char *path)
     x->g = &w->g;
     x->wsi = wsi;
     x->a = a;
-    x->file_fd = x->upload.fd = -1;
+    x->file_fd = x->upload.fd = x->body_fd = -1;
     x->started_ms = x->sent_ms = oto_now_ms();
     x->path = path;
     x->client = x->key_id = "";
@@ -599,6 +606,7 @@ static void body_complete(oto_exchange *x)
 
     x->body_done = true;
     x->deadline_ms = 0;
+    oto_chunked_end(x);
     if (oto_body_end(x->body, &p) != 0)
         oto_exchange_refuse(x, &p);
     else
@@ -613,12 +621,6 @@ static bool over_limit(oto_exchange *x, oto_problem *p)
         *p = (oto_problem){.status = 413, .code = "file_too_large"};
         snprintf(p->text, sizeof p->text, "The upload is over the limit of %" PRId64 " bytes",
                  limit);
-        return true;
-    }
-    if (x->chunked && x->received > CHUNKED_LIMIT - (1 << 20)) {
-        *p = (oto_problem){.status = 413, .code = "file_too_large"};
-        snprintf(p->text, sizeof p->text,
-                 "A chunked upload may have 99 MiB; send larger ones with a Content-Length");
         return true;
     }
     return false;
@@ -681,6 +683,7 @@ void oto_exchange_on_closed(session *s)
     if (x == NULL)
         return;
     x->wsi = NULL;
+    oto_chunked_end(x);
     x->gone_at_ms = oto_now_ms();
     if (!x->body_done && !x->refused)
         atomic_fetch_add(&x->g->cut_off, 1);

@@ -76,13 +76,16 @@ static void accept_some(gateway *w, int listen_fd)
     }
 }
 
-/* A descriptor that is no connection became readable: a bell, a signal, or someone at the door. */
+/* A descriptor that is no connection became readable: uploads, a bell, a signal, or someone at the
+ * door. */
 static void on_descriptor(gateway *w, int fd)
 {
     struct signalfd_siginfo info;
     uint64_t count;
 
-    if (fd == w->g.board->gateway.bell) {
+    if (fd == w->g.bodies) {
+        oto_chunked_read(w);
+    } else if (fd == w->g.board->gateway.bell) {
         if (read(fd, &count, sizeof count) > 0) {
             w->g.news = true;
             schedule_tick(w);
@@ -333,6 +336,7 @@ static int open_gateway(gateway *w, oto_err *e)
         (rc = oto_desks_new(o->store, o->desks, oto_exchange_come_back, w, &w->g.desks, e)) != 0 ||
         (rc = oto_notices_new(o, &w->notices, e)) != 0 ||
         (rc = watch_descriptor(w, w->g.board->gateway.bell, e)) != 0 ||
+        (rc = oto_chunked_open(w, e)) != 0 || (rc = watch_descriptor(w, w->g.bodies, e)) != 0 ||
         (rc = watch_descriptor(w, w->signals, e)) != 0)
         return rc;
     for (int i = 0; i < o->n_listen && rc == 0; i++)

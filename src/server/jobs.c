@@ -2,13 +2,15 @@
  *
  *   GET    /api/v1/jobs?state=&limit=&before=&client=     newest first
  *   GET    /api/v1/jobs/ID
- *   GET    /api/v1/jobs/ID/events                         server-sent events until the job ends
+ *   GET    /api/v1/jobs/ID/events                         server-sent events until the job ends,
+ *                                                         from Last-Event-ID on
  *   GET    /api/v1/jobs/ID/transcript?format=srt          txt srt vtt tsv json
  *   POST   /api/v1/jobs/ID/cancel */
 #include "server/parts.h"
 
 #include <ctype.h>
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define HEARTBEAT_MS  15000
@@ -37,13 +39,14 @@ static bool find(oto_exchange *x, oto_store *store, oto_job *job)
 static json_t *job_json(oto_arena *a, const oto_job *j)
 {
     json_t *o = json_pack(
-        "{s:s, s:s, s:s, s:s, s:s, s:i, s:i, s:i, s:I, s:I, s:I, s:i, s:s, s:s, s:s}", "id", j->id,
-        "state", oto_job_state_name(j->state), "api", j->api, "filename", j->filename, "language",
-        j->detected_language[0] != '\0' ? j->detected_language : j->language, "priority",
-        j->priority, "attempts", j->attempts, "crashes", j->crashes, "bytes", (json_int_t)j->bytes,
-        "audio_ms", (json_int_t)j->audio_ms, "done_ms", (json_int_t)j->checkpoint_ms, "segments",
-        j->n_segments, "submitted_at", oto_local_time(a, j->submitted_at), "started_at",
-        oto_local_time(a, j->started_at), "finished_at", oto_local_time(a, j->finished_at));
+        "{s:s, s:s, s:s, s:s, s:s, s:i, s:i, s:i, s:i, s:I, s:I, s:I, s:i, s:s, s:s, s:s}", "id",
+        j->id, "state", oto_job_state_name(j->state), "api", j->api, "filename", j->filename,
+        "language", j->detected_language[0] != '\0' ? j->detected_language : j->language,
+        "priority", j->priority, "attempts", j->attempts, "crashes", j->crashes, "restarts",
+        j->restarts, "bytes", (json_int_t)j->bytes, "audio_ms", (json_int_t)j->audio_ms, "done_ms",
+        (json_int_t)j->checkpoint_ms, "segments", j->n_segments, "submitted_at",
+        oto_local_time(a, j->submitted_at), "started_at", oto_local_time(a, j->started_at),
+        "finished_at", oto_local_time(a, j->finished_at));
 
     json_object_set_new(o, "model", json_string(j->model));
     if (j->state == OTO_JOB_DONE) {
@@ -108,24 +111,70 @@ static void list(oto_exchange *x, oto_store *store)
     oto_reply_json(x, 200, items);
 }
 
-/* ---- events ---- */
+/* ---- events ----
+ *
+ * An event's id tells what its reader has by then: "1-12" are segments 0 to 11 of the job as it
+ * began for the second time, "1-12-end" is all there is. With the last one that it saw in
+ * Last-Event-ID, as browsers send it by themselves, a reader goes on behind it. */
 
 typedef struct {
     oto_arena *scratch; /* of a look: there are as many as there is news while the job goes on */
+    int restarts;       /* of the job when it was told of; -1: none of those that are known */
     int segments;       /* told so far */
     int64_t done_ms;
     int state;
 } told;
 
+static void tell(oto_exchange *x, json_t *event, bool end)
+{
+    const told *t = x->state;
+
+    oto_str_printf(&x->out, "id: %d-%d%s\n", t->restarts, t->segments, end ? "-end" : "");
+    oto_reply_event(x, event);
+}
+
 static int tell_segment(void *arg, int number, const oto_job_segment *s)
 {
     oto_exchange *x = arg;
+    told *t = x->state;
 
-    (void)number;
-    oto_reply_event(x, json_pack("{s:s, s:I, s:I, s:s}", "type", "segment", "start_ms",
-                                 (json_int_t)s->start_ms, "end_ms", (json_int_t)s->end_ms, "text",
-                                 s->text));
+    t->segments = number + 1;
+    tell(x,
+         json_pack("{s:s, s:i, s:I, s:I, s:s}", "type", "segment", "number", number, "start_ms",
+                   (json_int_t)s->start_ms, "end_ms", (json_int_t)s->end_ms, "text", s->text),
+         false);
     return 0;
+}
+
+/* What was told before is void. */
+static void tell_restart(oto_exchange *x, const oto_job *job)
+{
+    told *t = x->state;
+
+    t->restarts = job->restarts;
+    t->segments = 0;
+    t->state = -1;
+    tell(x, json_pack("{s:s, s:i}", "type", "restart", "restarts", job->restarts), false);
+}
+
+static void tell_progress(oto_exchange *x, const oto_job *job)
+{
+    const bool ended = oto_job_ended(job->state);
+    told *t = x->state;
+    json_t *j;
+
+    if (job->checkpoint_ms == t->done_ms && (int)job->state == t->state && !ended)
+        return;
+    j = job_json(t->scratch, job);
+    json_object_set_new(j, "type", json_string(ended ? "end" : "progress"));
+    json_object_set_new(j, "fraction",
+                        json_real(job->state == OTO_JOB_DONE ? 1.0
+                                  : job->audio_ms > 0 ? OTO_MIN(1.0, (double)job->checkpoint_ms /
+                                                                         (double)job->audio_ms)
+                                                      : 0.0));
+    tell(x, j, ended);
+    t->done_ms = job->checkpoint_ms;
+    t->state = (int)job->state;
 }
 
 static oto_look look(oto_exchange *x, oto_store *store)
@@ -133,7 +182,6 @@ static oto_look look(oto_exchange *x, oto_store *store)
     told *t = x->state;
     oto_err e = {0};
     oto_job job;
-    bool ended;
     int rc;
 
     oto_arena_reset(t->scratch);
@@ -142,28 +190,33 @@ static oto_look look(oto_exchange *x, oto_store *store)
         oto_reply_event(x, json_pack("{s:s, s:s}", "type", "error", "message", "the job is gone"));
         return OTO_DONE;
     }
+    if (rc == 0 && job.restarts != t->restarts)
+        tell_restart(x, &job);
+    if (rc == 0)
+        rc = oto_store_each_segment(store, &job, t->segments, tell_segment, x, &e);
     if (rc != 0) { /* a store that is busy now may answer later */
         x->look_at_ms = oto_now_ms() + LOOK_AGAIN_MS;
         return OTO_WAIT;
     }
-    ended = oto_job_ended(job.state);
-    if (job.n_segments > t->segments &&
-        oto_store_each_segment(store, job.id, t->segments, tell_segment, x, &e) == 0)
-        t->segments = job.n_segments;
-    if (job.checkpoint_ms != t->done_ms || (int)job.state != t->state || ended) {
-        json_t *j = job_json(t->scratch, &job);
+    tell_progress(x, &job);
+    return oto_job_ended(job.state) ? OTO_DONE : OTO_WAIT;
+}
 
-        json_object_set_new(j, "type", json_string(ended ? "end" : "progress"));
-        json_object_set_new(j, "fraction",
-                            json_real(job.state == OTO_JOB_DONE ? 1.0
-                                      : job.audio_ms > 0 ? OTO_MIN(1.0, (double)job.checkpoint_ms /
-                                                                            (double)job.audio_ms)
-                                                         : 0.0));
-        oto_reply_event(x, j);
-        t->done_ms = job.checkpoint_ms;
-        t->state = (int)job.state;
+/* False: a reader that has seen the end, and is told that no more comes. */
+static bool go_on_behind(const char *last, const oto_job *job, told *t)
+{
+    char *at, *rest = NULL;
+    const long restarts = strtol(last, &at, 10);
+    const long segments = *at == '-' ? strtol(at + 1, &rest, 10) : -1;
+
+    if (at == last || segments < 0)
+        return true; /* none of ours: all is told */
+    if (restarts != job->restarts || segments > job->n_segments) {
+        t->restarts = -1;
+        return true;
     }
-    return ended ? OTO_DONE : OTO_WAIT;
+    t->segments = (int)segments;
+    return strcmp(rest, "-end") != 0 || !oto_job_ended(job->state);
 }
 
 static void events(oto_exchange *x, oto_store *store)
@@ -173,7 +226,12 @@ static void events(oto_exchange *x, oto_store *store)
 
     if (t == NULL || (t->scratch = oto_scratch_new(x)) == NULL || !find(x, store, &job))
         return;
+    t->restarts = job.restarts;
     t->state = -1;
+    if (x->last_event_id != NULL && !go_on_behind(x->last_event_id, &job, t)) {
+        oto_reply_text(x, 204, "text/plain; charset=utf-8", "", 0);
+        return;
+    }
     x->state = t;
     x->look = look;
     snprintf(x->job, sizeof x->job, "%s", job.id);

@@ -62,4 +62,14 @@ void oto_exchange_come_back(void *arg, oto_exchange *x);
 /* On the loop: takes what came back. */
 void oto_exchange_collect(gateway *w);
 
+/* ---- chunked.c ---- */
+
+int oto_chunked_open(gateway *w, oto_err *e) OTO_CHECK;
+/* The body of x, whose headers have come, is read here from now on. */
+int oto_chunked_begin(oto_exchange *x) OTO_CHECK;
+/* No longer, if it was. */
+void oto_chunked_end(oto_exchange *x);
+/* w->g.bodies is readable. */
+void oto_chunked_read(gateway *w);
+
 #endif

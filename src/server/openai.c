@@ -390,7 +390,8 @@ typedef struct {
     oto_exchange *x;
     oto_arena *scratch;
     oto_joint joint;
-    int told;        /* segments */
+    int told;        /* segments, */
+    int restarts;    /* of the job when they were */
     int64_t done_ms; /* progress told */
     bool segments;   /* as events of their own */
 } stream;
@@ -476,8 +477,15 @@ static oto_look look(oto_exchange *x, oto_store *store)
 
     oto_arena_reset(s->scratch);
     rc = oto_store_get(store, x->job, s->scratch, &job, &e);
-    if (rc == 0)
-        rc = oto_store_each_segment(store, job.id, s->told, tell_segment, s, &e);
+    if (rc == 0 && job.restarts != s->restarts && s->told > 0) {
+        problem(&p, 503, "restarted", NULL, "the job began anew and this text is void; try again");
+        oto_reply_event(x, error_json(x, &p));
+        return OTO_DONE;
+    }
+    if (rc == 0) {
+        s->restarts = job.restarts;
+        rc = oto_store_each_segment(store, &job, s->told, tell_segment, s, &e);
+    }
     if (rc == OTO_E_NOT_FOUND) {
         problem(&p, 499, "cancelled", NULL, "the job was deleted");
         oto_reply_event(x, error_json(x, &p));

@@ -89,7 +89,7 @@ struct oto_exchange {
     oto_upload upload;
     const char *key, *client, *key_id; /* secret as sent or NULL; key id or address; "" */
     int key_max_jobs;
-    const char *origin, *range, *content_type, *user_agent;
+    const char *origin, *range, *content_type, *user_agent, *last_event_id;
     int retry_count; /* x-stainless-retry-count */
     bool wants_progress;
     char id[40];
@@ -125,6 +125,7 @@ struct oto_exchange {
     size_t n_early;
     bool early_end;
     size_t sent; /* of out */
+    int body_fd; /* of the connection, while its chunked body is read by ourselves; -1 */
     void (*errand)(oto_exchange *x, oto_store *store);
 };
 
@@ -283,6 +284,7 @@ struct oto_gateway {
     struct lws_vhost *vhost;
     struct oto_desks *desks;
     oto_exchange *exchanges; /* all, the loop's */
+    int bodies;              /* an epoll: connections whose chunked body is read by ourselves */
     int n_connections, n_exchanges;
     int64_t started_ms, news_at_ms;
     bool news, draining;

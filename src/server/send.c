@@ -7,6 +7,7 @@
 
 #define LINGER_MS    5000
 #define BLOCK_BYTES  (32 << 10)
+#define BLOCK_S      30
 #define HEADER_BYTES 4096
 
 void oto_send_ask(oto_exchange *x)
@@ -163,6 +164,10 @@ static int send_more(oto_exchange *x)
     }
     if (send_block(x, payload, (size_t)n, last) != 0)
         return -1;
+    /* Half a minute for a GET from end to end would cut off who reads a long answer slowly: it is
+     * for each block. */
+    if (x->kind == OTO_REPLY_FILE || x->kind == OTO_REPLY_WHOLE)
+        lws_set_timeout(x->wsi, PENDING_TIMEOUT_HTTP_CONTENT, BLOCK_S);
     x->all_sent = last;
     if (!last && (x->kind == OTO_REPLY_FILE || x->sent < x->out.n))
         oto_send_ask(x);

@@ -70,7 +70,7 @@ static int each(oto_store *store, const oto_job *job, int first,
 
     if (rc != 0)
         return rc;
-    rc = oto_store_each_segment(store, job->id, first, step, &w, e);
+    rc = oto_store_each_segment(store, job, first, step, &w, e);
     oto_arena_free(w.a);
     return rc != 0 ? rc : w.rc;
 }
@@ -190,7 +190,7 @@ static int join_one(void *arg, int number, const oto_job_segment *s)
 int oto_plain_text(oto_exchange *x, oto_store *store, const oto_job *job, oto_str *out, oto_err *e)
 {
     joining j = {.out = out};
-    int rc = oto_store_each_segment(store, job->id, 0, join_one, &j, e);
+    int rc = oto_store_each_segment(store, job, 0, join_one, &j, e);
 
     (void)x;
     if (rc == 0 && out->failed)

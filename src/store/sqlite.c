@@ -106,7 +106,10 @@ static const char second_step[] =
                                     "audio ON jobs BEGIN" TALLY("old", "-")
                                         TALLY("new", "+") "END;";
 
-static const char *const steps[] = {first_step, second_step};
+/* A job that begins anew has other segments under the same numbers: who follows it has to know. */
+static const char third_step[] = "ALTER TABLE jobs ADD COLUMN restarts INTEGER NOT NULL DEFAULT 0;";
+
+static const char *const steps[] = {first_step, second_step, third_step};
 #define VERSION ((int)OTO_COUNT(steps))
 
 /* ---- errors ---- */
@@ -305,6 +308,7 @@ int oto_sql_job(sqlite3_stmt *q, oto_arena *a, oto_job *out, oto_err *e)
     out->memory_after = sqlite3_column_int64(q, i++);
     out->memory_peak = sqlite3_column_int64(q, i++);
     out->decoder_peak = sqlite3_column_int64(q, i++);
+    out->restarts = sqlite3_column_int(q, i++);
     for (size_t k = 0; k < OTO_COUNT(texts); k++)
         if (*texts[k] == NULL)
             return oto_fail(e, OTO_E_LIMIT, "job: out of memory");

@@ -43,7 +43,7 @@ int oto_sql_end(oto_store *s, int rc, oto_err *e) OTO_CHECK;
     "id, client, api, filename, audio, language, model, options, webhook, state, priority, "       \
     "attempts, max_attempts, crashes, cancelling, bytes, audio_ms, submitted_at, started_at, "     \
     "finished_at, not_before, checkpoint_ms, n_segments, error_code, error, detected_language, "   \
-    "warning, processing_s, memory_before, memory_after, memory_peak, decoder_peak"
+    "warning, processing_s, memory_before, memory_after, memory_peak, decoder_peak, restarts"
 int oto_sql_job(sqlite3_stmt *q, oto_arena *a, oto_job *out, oto_err *e) OTO_CHECK;
 /* n bytes of randomness as 2 n hex digits. */
 int oto_random_hex(char *out, size_t n, oto_err *e) OTO_CHECK;

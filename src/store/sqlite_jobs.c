@@ -205,7 +205,8 @@ int oto_store_find(oto_store *s, const char *client, const char *fingerprint, in
     sqlite3_stmt *q;
     int rc = oto_sql_bind(s, &q, e,
                           "SELECT " OTO_JOB_COLUMNS " FROM jobs WHERE client = ? AND"
-                          " fingerprint = ? AND submitted_at > ? AND state <= 2 AND deleted = 0"
+                          " fingerprint = ? AND submitted_at > ? AND state <= 2 AND cancelling = 0"
+                          " AND deleted = 0"
                           " ORDER BY seq DESC LIMIT 1",
                           "tti", client, fingerprint, since);
 
@@ -360,8 +361,9 @@ int oto_store_begin_anew(oto_store *s, const char *id, const char *token, oto_er
         return rc;
     if ((rc = seq_of(s, id, token, &seq, e)) == 0 && (rc = forget(s, seq, true, e)) == 0)
         rc = oto_sql_run(s, NULL, e,
-                         "UPDATE jobs SET checkpoint_ms = 0, n_segments = 0 WHERE seq = ?", "i",
-                         seq);
+                         "UPDATE jobs SET checkpoint_ms = 0, n_segments = 0,"
+                         " restarts = restarts + 1 WHERE seq = ?",
+                         "i", seq);
     return oto_sql_end(s, rc, e);
 }
 
@@ -669,7 +671,8 @@ int oto_store_retry(oto_store *s, const char *id, int64_t now, oto_err *e)
             s, NULL, e,
             "UPDATE jobs SET state = 0, attempts = 0, crashes = 0, interruptions = 0,"
             " cancelling = 0, not_before = 0, started_at = 0, finished_at = 0,"
-            " checkpoint_ms = 0, n_segments = 0, error = '', error_code = '',"
+            " checkpoint_ms = 0, n_segments = 0, restarts = restarts + 1, error = '', error_code = "
+            "'',"
             " notice_at = 0, notice_tries = 0, processing_s = 0, detected_language = '',"
             " warning = '', memory_before = 0, memory_after = 0, memory_peak = 0,"
             " decoder_peak = 0 WHERE seq = ?",

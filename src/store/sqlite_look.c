@@ -27,16 +27,16 @@ int oto_store_get(oto_store *s, const char *id, oto_arena *a, oto_job *out, oto_
     return rc == OTO_E_NOT_FOUND ? oto_fail(e, rc, "job %.80s: not found", id) : rc;
 }
 
-int oto_store_each_segment(oto_store *s, const char *id, int first,
+int oto_store_each_segment(oto_store *s, const oto_job *job, int first,
                            int (*fn)(void *arg, int number, const oto_job_segment *seg), void *arg,
                            oto_err *e)
 {
     sqlite3_stmt *q;
     int rc = oto_sql_bind(s, &q, e,
                           "SELECT number, start_ms, end_ms, text, json FROM segments WHERE job ="
-                          " (SELECT seq FROM jobs WHERE id = ? AND deleted = 0) AND number >= ?"
-                          " ORDER BY number",
-                          "ti", id, (int64_t)first);
+                          " (SELECT seq FROM jobs WHERE id = ? AND restarts = ? AND deleted = 0)"
+                          " AND number >= ? ORDER BY number",
+                          "tii", job->id, (int64_t)job->restarts, (int64_t)first);
 
     if (rc != 0)
         return rc;
@@ -215,7 +215,7 @@ int oto_store_notice(oto_store *s, int64_t now, oto_arena *a, oto_job *job, int 
         return rc;
     if (rc == 0)
         return OTO_E_NOT_FOUND;
-    *tries = sqlite3_column_int(q, 32);
+    *tries = sqlite3_column_int(q, sqlite3_column_count(q) - 1);
     rc = oto_sql_job(q, a, job, e);
     sqlite3_reset(q);
     return rc;

@@ -71,6 +71,7 @@ typedef struct {
     int64_t not_before;                            /* queued: earliest next attempt */
     int64_t checkpoint_ms;                         /* recognised and stored up to here */
     int n_segments;
+    int restarts;                   /* how often it began anew; segments of before are void */
     const char *error_code, *error; /* of the last failure, "" none */
     /* of a finished job; processing_s is summed over all attempts */
     const char *detected_language, *warning;
@@ -129,8 +130,8 @@ int64_t oto_store_version(oto_store *s);
  * write of this object fail with IO: what is on disk is no longer known. */
 int oto_store_submit(oto_store *s, const oto_submission *j, int64_t max_queued, int max_client,
                      int64_t now, oto_arena *a, oto_job *job, bool *existing, oto_err *e) OTO_CHECK;
-/* The newest job of this client with this fingerprint, submitted after `since` and not failed, dead
- * or cancelled. NOT_FOUND. */
+/* The newest job of this client with this fingerprint, submitted after `since` and not failed,
+ * dead, cancelled or about to be. NOT_FOUND. */
 int oto_store_find(oto_store *s, const char *client, const char *fingerprint, int64_t since,
                    oto_arena *a, oto_job *out, oto_err *e) OTO_CHECK;
 /* Takes the next job for `owner` (a worker's name) until now + lease_ms. Order: priority, then the
@@ -147,7 +148,7 @@ int oto_store_renew(oto_store *s, const char *id, const char *token, int64_t lea
 int oto_store_segments(oto_store *s, const char *id, const char *token, const oto_job_segment *seg,
                        int n, const oto_job_memo *memo, int n_memo, int64_t checkpoint_ms,
                        int64_t now, oto_err *e) OTO_CHECK;
-/* Drops what earlier attempts stored: the job begins anew, under the lease it has. */
+/* Drops what earlier attempts stored: the job begins anew (a restart), under the lease it has. */
 int oto_store_begin_anew(oto_store *s, const char *id, const char *token, oto_err *e) OTO_CHECK;
 /* A window's result, in `a`. NOT_FOUND without text. */
 int oto_store_recall(oto_store *s, const char *id, int64_t key, oto_arena *a, const char **json,
@@ -179,8 +180,8 @@ int oto_store_expire(oto_store *s, int64_t now, int *n, oto_err *e) OTO_CHECK;
 /* queued: cancelled at once; running: the worker learns of it at its next renewal. NOT_FOUND; BUSY
  * when it has ended already. */
 int oto_store_cancel(oto_store *s, const char *id, int64_t now, oto_err *e) OTO_CHECK;
-/* failed, dead, cancelled -> queued from the start (segments go), attempts and crashes from 0.
- * NOT_FOUND; BUSY in another state. */
+/* failed, dead, cancelled -> queued from the start (segments go, a restart), attempts and crashes
+ * from 0. NOT_FOUND; BUSY in another state. */
 int oto_store_retry(oto_store *s, const char *id, int64_t now, oto_err *e) OTO_CHECK;
 /* Job, segments, result. A running job is gone for every reader at once, and its worker stops at
  * its next renewal. NOT_FOUND. *audio (in a, "" none): the spool file nobody needs any more. */
@@ -191,8 +192,9 @@ int oto_store_delete(oto_store *s, const char *id, int64_t now, oto_arena *a, co
 
 int oto_store_get(oto_store *s, const char *id, oto_arena *a, oto_job *out, oto_err *e) OTO_CHECK;
 /* Calls fn for each segment from number `first` on, in order; a non-zero return stops. Strings are
- * borrowed during the call. */
-int oto_store_each_segment(oto_store *s, const char *id, int first,
+ * borrowed during the call. Of the job as it was read: where it has begun anew since, there are
+ * none. */
+int oto_store_each_segment(oto_store *s, const oto_job *job, int first,
                            int (*fn)(void *arg, int number, const oto_job_segment *seg), void *arg,
                            oto_err *e) OTO_CHECK;
 typedef struct {

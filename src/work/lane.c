@@ -305,7 +305,9 @@ static int know_makers(lane *l, const oto_job_options *o, oto_err *e)
     while ((rc = oto_store_begin_anew(l->store, l->job.id, l->token, e)) != 0)
         if (!store_again(l, rc, e))
             return oto_fail(e, OTO_E_CANCELLED, "the job is lost");
+    oto_board_ring(&l->w->board->gateway); /* who follows it drops what it had */
     l->job.n_segments = 0;
+    l->job.restarts++;
     l->job.checkpoint_ms = l->stored_ms = 0;
     l->done_ms = 0;
     return 0;

@@ -1,12 +1,14 @@
 """The server as its users meet it: uploads good and bad, limits, keys, progress, cancelling, memory,
 faults. Real weights, a real socket."""
 
+import hashlib
 import http.client
 import json
 import os
 import signal
 import socket
 import ssl
+import struct
 import subprocess
 import threading
 import time
@@ -27,6 +29,18 @@ def server(models, tmp_path_factory):
 
 def in_data(data, name):
     return os.path.join(data, name)
+
+
+def wave_head(n):
+    """Of n bytes of sound: 768 a millisecond, so that many are soon heard."""
+    return struct.pack(
+        "<4sI8sIHHIIHH4sI", b"RIFF", n + 36, b"WAVEfmt ", 16, 1, 2, 96000, 768000, 8, 32, b"data", n
+    )
+
+
+def pieces(body):
+    """As http.client sends it chunked."""
+    return (body[i : i + 7001] for i in range(0, len(body), 7001))
 
 
 @pytest.mark.quick
@@ -155,11 +169,71 @@ def test_chunked_upload(server, data):
     with open(in_data(data, "en20.wav"), "rb") as f:
         body, kind = server.form({"language": "en"}, ("audio", "会议.wav", f.read()))
     c = server.connect()
-    pieces = (body[i : i + 7001] for i in range(0, len(body), 7001))
-    c.request("POST", "/api/v1/asr/submit", pieces, {"Content-Type": kind})
+    c.request("POST", "/api/v1/asr/submit", pieces(body), {"Content-Type": kind})
     reply = json.loads(c.getresponse().read())
     result = server.wait_for_result(reply["task_id"])
     assert result["status"] == "done" and result["filename"] == "会议.wav"
+
+
+def test_chunked_upload_of_more_than_the_library_knows(server):
+    """libwebsockets 4.1 takes a body without length for one of 100 MiB. Every part differs, all are silence."""
+    n, part = 120 << 20, b"".join(bytes([i, 0, 0, 0]) for i in range(128)) * 2048
+    head = wave_head(n)
+    frame, kind = server.form({}, ("audio", "long.wav", b"|"))
+    sent = hashlib.sha256()
+
+    def body():
+        before, after = frame.split(b"|")
+        yield before
+        for i in range(-1, n // len(part)):
+            piece = head if i < 0 else struct.pack("<H", i) + part[2:]
+            sent.update(piece)
+            yield piece
+        yield after
+
+    c = server.connect()
+    c.request("POST", "/api/v1/asr/submit", body(), {"Content-Type": kind})
+    response = c.getresponse()
+    reply = json.loads(response.read())
+    assert response.status == 200, reply
+    status, kept, _ = server.call("GET", f"/api/v1/asr/audio/{reply['task_id']}")
+    assert status == 200 and len(kept) == n + len(head)
+    assert hashlib.sha256(kept).digest() == sent.digest()
+    result = server.wait_for_result(reply["task_id"])
+    assert result["status"] == "done" and abs(result["duration"] - n / 768000) < 0.01
+    assert server.call("DELETE", f"/api/v1/asr/task/{reply['task_id']}")[0] == 200
+
+
+def test_a_chunked_upload_may_pause_and_break(server, data):
+    with open(in_data(data, "en20.wav"), "rb") as f:
+        body, kind = server.form({}, ("audio", "a.wav", f.read()))
+    request = (
+        "POST /api/v1/asr/submit HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n"
+        f"Content-Type: {kind}\r\n\r\n"
+    ).encode()
+
+    def chunk(part):
+        return b"%x\r\n%s\r\n" % (len(part), part)
+
+    with socket.create_connection(("127.0.0.1", server.port), PATIENCE_S) as s:
+        for part in (request, b"0", b"3", b"e8\r\n" + body[:1000] + b"\r", b"\n"):
+            s.sendall(part)
+            time.sleep(0.2)
+        s.sendall(chunk(body[1000:]) + b"0\r\n\r\n")
+        assert s.recv(12) == b"HTTP/1.1 200"
+    for last in (b"zz\r\n", b""):  # nonsense, the end
+        with socket.create_connection(("127.0.0.1", server.port), PATIENCE_S) as s:
+            s.sendall(request)
+            time.sleep(0.2)
+            s.sendall(chunk(body[:1000]) + last)
+            if not last:
+                s.shutdown(socket.SHUT_WR)
+            assert s.recv(12) == (b"HTTP/1.1 400" if last else b"")
+
+    def only_recordings_stay():
+        return not [f for f in os.listdir(os.path.join(server.data, "spool")) if ".part" in f]
+
+    server.wait_until(only_recordings_stay)
 
 
 @pytest.mark.quick
@@ -171,11 +245,32 @@ def test_refused_upload_is_read_to_the_answer(models, tmp_path):
             c.request("POST", "/api/v1/asr/submit", body, {"Content-Type": kind})
             response = c.getresponse()
             assert response.status == 413 and b"limit" in response.read()
+        for _ in range(10):
+            c = server.connect()
+            c.request("POST", "/api/v1/asr/submit", pieces(body), {"Content-Type": kind})
+            response = c.getresponse()
+            assert response.status == 413 and b"limit" in response.read()
         assert not os.listdir(os.path.join(server.data, "spool"))
 
 
-def test_events_of_a_job_that_waits(server, data):
-    """Longer than the 30 s after which the HTTP library closes a GET; a worker hangs after 60."""
+def read_slowly(response, bytes_each, times):
+    content = b""
+    for _ in range(times):
+        content += response.read(bytes_each)
+        time.sleep(1)
+    return content + response.read()
+
+
+def test_longer_than_half_a_minute(server, data):
+    """The HTTP library closes a GET after 30 s, be it that its job waits or that its answer is long, and
+    a request whose body it takes for unfinished, as all that are chunked. A worker hangs after 60."""
+    sound = wave_head(24 << 20) + bytes(24 << 20)
+    body, kind = server.form({}, ("audio", "silence.wav", sound))
+    sent = {"body": body, "headers": {"Content-Type": kind}}
+    long = server.call_json("POST", "/api/v1/asr/submit", **sent)[1]["task_id"]
+    server.wait_for_result(long)
+    with open(in_data(data, "en20.wav"), "rb") as f:
+        body, kind = server.form({"model": "whisper-1"}, ("file", "a.wav", f.read()))
     workers = server.processes("worker")
     for pid in workers:
         os.kill(pid, signal.SIGSTOP)
@@ -184,12 +279,19 @@ def test_events_of_a_job_that_waits(server, data):
         c = server.connect()
         c.request("GET", f"/api/v1/jobs/{task}/events")
         response = c.getresponse()
-        time.sleep(40)
+        others = [server.connect(), server.connect()]
+        for other, parts in zip(others, (pieces(body), iter([body]))):
+            other.request("POST", "/v1/audio/transcriptions", parts, {"Content-Type": kind})
+        slow = server.connect()
+        slow.request("GET", f"/api/v1/asr/audio/{long}")
+        assert read_slowly(slow.getresponse(), 512 << 10, 40) == sound
     finally:
         for pid in workers:
             os.kill(pid, signal.SIGCONT)
     events = [json.loads(line[6:]) for line in response if line.startswith(b"data: ")]
     assert events[-1]["type"] == "end" and events[-1]["state"] == "done"
+    for other in others:
+        assert json.loads(other.getresponse().read())["text"]
 
 
 def test_progress_and_cancel(server, data):
@@ -212,12 +314,54 @@ def test_progress_and_cancel(server, data):
     for line in response:
         if line.startswith(b"data: "):
             events.append(json.loads(line[6:]))
+        elif line.startswith(b"id: "):
+            last = line[4:].decode().strip()
     assert events[-1]["type"] == "end" and events[-1]["state"] == "cancelled"
+    told = sum(e["type"] == "segment" for e in events)
+    assert last == f"0-{told}-end"
     assert server.wait_for_result(task)["status"] == "failed"
     # By hand it runs again, to its end.
     assert server.call_json("POST", f"/api/v1/asr/retry/{task}")[0] == 200
     assert server.call_json("POST", f"/api/v1/asr/retry/{task}")[0] == 400
+    c.request("GET", f"/api/v1/jobs/{task}/events", headers={"Last-Event-ID": last})
+    response = c.getresponse()
+    lines = list(response)
+    events = [json.loads(line[6:]) for line in lines if line.startswith(b"data: ")]
+    assert events[0] == {"type": "restart", "restarts": 1}
+    numbers = [e["number"] for e in events if e["type"] == "segment"]
+    assert numbers == list(range(len(numbers))) and len(numbers) >= told
+    last = [line for line in lines if line.startswith(b"id: ")][-1][4:].decode().strip()
     assert server.wait_for_result(task)["status"] == "done"
+    c.request("GET", f"/api/v1/jobs/{task}/events", headers={"Last-Event-ID": last})
+    assert c.getresponse().status == 204
+
+
+def test_a_follower_is_told_that_its_job_begins_anew(models, data, tmp_path):
+    """Half done under other settings: what was told is void, and comes again under the same numbers."""
+    with RestServer(tmp_path / "data", "--drain", "0", "--beam", "1") as server:
+        task = server.submit(in_data(data, "en.wav"), language="en")[1]["task_id"]
+        c = server.connect()
+        c.request("GET", f"/api/v1/jobs/{task}/events")
+        last = ""
+        for line in c.getresponse():
+            if line.startswith(b"id: "):
+                last = line[4:].decode().strip()
+            if line.startswith(b"data: ") and json.loads(line[6:])["type"] == "segment":
+                break
+        server.stop()
+        assert last == "0-1"
+        server.options[-1] = "2"
+        server.start()
+        c = server.connect()
+        c.request("GET", f"/api/v1/jobs/{task}/events", headers={"Last-Event-ID": last})
+        events = [json.loads(line[6:]) for line in c.getresponse() if line.startswith(b"data: ")]
+        types = [e["type"] for e in events]
+        assert types.count("restart") == 1 and types[-1] == "end"
+        told = [e for e in events[types.index("restart") :] if e["type"] == "segment"]
+        assert [e["number"] for e in told] == list(range(len(told)))
+        kept = server.result(task)["segments"]
+        assert [e["text"].strip() for e in told] == [s["text"].strip() for s in kept]
+        assert server.get_json(f"/api/v1/jobs/{task}")[1]["restarts"] == 1
 
 
 def test_short_before_long(server, data):
@@ -248,7 +392,10 @@ def test_keys(models, data, tmp_path):
         assert server.call("GET", "/health", keyless=True)[0] == 200
         for name in ("X-API-Key", "api-key"):
             assert server.call("GET", "/api/v1/stats", headers={name: key}, keyless=True)[0] == 200
-        assert server.submit(in_data(data, "en.wav"))[0] == 200
+        with open(in_data(data, "en.wav"), "rb") as f:
+            body, kind = server.form({}, ("audio", "en.wav", f.read()))
+        sent = {"body": pieces(body), "headers": {"Content-Type": kind}}
+        assert server.call("POST", "/api/v1/asr/submit", **sent)[0] == 200
         status, _, got = server.submit_full(in_data(data, "en20.wav"))
         assert status == 429 and int(got["retry-after"]) > 0
         listed = tool.good("keys", "list", "--data", folder).out
@@ -274,6 +421,10 @@ def test_tls(models, data, tmp_path):
         c = http.client.HTTPSConnection("127.0.0.1", server.port, timeout=PATIENCE_S, context=context)
         with open(in_data(data, "en20.wav"), "rb") as f:
             body, kind = server.form({}, ("audio", "a.wav", f.read()))
+        c.request("POST", "/api/v1/asr/submit", pieces(body), {"Content-Type": kind})
+        sent = c.getresponse()
+        assert sent.status == 200 and sent.getheader("connection") == "close"
+        sent.read()
         c.request("POST", "/api/v1/asr/submit", body, {"Content-Type": kind})
         task = json.loads(c.getresponse().read())["task_id"]
 

@@ -218,7 +218,7 @@ static void compare(oto_store *s)
             fail_msg("lost: %s", e.text);
         if (jobs[i].finished)
             assert_int_equal(job.state, OTO_JOB_DONE);
-        assert_int_equal(oto_store_each_segment(s, job.id, 0, check_segment, &n, NULL), 0);
+        assert_int_equal(oto_store_each_segment(s, &job, 0, check_segment, &n, NULL), 0);
         assert_int_equal(n, job.n_segments);
         assert_true(n >= jobs[i].segments);
         if (job.state == OTO_JOB_DONE)

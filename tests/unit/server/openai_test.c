@@ -1,8 +1,8 @@
 #include "server/openai.c"
 
-#include <setjmp.h>
+#include "../store/kit.h"
+
 #include <stdarg.h>
-#include <cmocka.h>
 
 static oto_served_model served[2];
 static oto_server_options options;
@@ -237,6 +237,36 @@ static void test_errors(void **state)
     json_decref(j);
 }
 
+/* What was sent cannot be taken back in this protocol. */
+static void test_a_stream_of_a_job_that_begins_anew(void **state)
+{
+    const oto_job_segment g = {0, 10, " Yes.", ""};
+    wish w = {.stream = true};
+    char token[33];
+    oto_job job;
+
+    assert_int_equal(kit_open(state), 0);
+    oto_str_init(&x.headers, x.a);
+    oto_str_init(&x.out, x.a);
+    job = kit_submit("c", 1000);
+    snprintf(x.job, sizeof x.job, "%s", job.id);
+    begin_stream(&x, &w);
+    kit_lease("w", 2000, token);
+    OK(oto_store_begin_anew(kit_store, job.id, token, &e));
+    assert_int_equal(look(&x, kit_store), OTO_WAIT); /* nothing was said yet */
+    OK(oto_store_segments(kit_store, job.id, token, &g, 1, NULL, 0, 20, 2000, &e));
+    assert_int_equal(look(&x, kit_store), OTO_WAIT);
+    assert_non_null(strstr(x.out.p, "\"delta\":\"Yes.\""));
+    assert_null(strstr(x.out.p, "error"));
+    OK(oto_store_begin_anew(kit_store, job.id, token, &e));
+    OK(oto_store_segments(kit_store, job.id, token, &g, 1, NULL, 0, 20, 2000, &e));
+    x.out.n = 0;
+    assert_int_equal(look(&x, kit_store), OTO_DONE);
+    assert_non_null(strstr(x.out.p, "\"code\":\"restarted\""));
+    assert_null(strstr(x.out.p, "delta"));
+    assert_int_equal(kit_close(state), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -250,6 +280,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_one_of_several_models, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_translation, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_errors, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_a_stream_of_a_job_that_begins_anew, set_up, tear_down),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -108,6 +108,7 @@ static void a_fingerprint_finds_the_newest(void **state)
 {
     const oto_submission j = {.client = "c", .api = "rest", .fingerprint = "f"};
     const oto_job first = kit_submit_as(&j, NOW), second = kit_submit_as(&j, NOW + 100);
+    char token[33];
     oto_job job;
 
     (void)state;
@@ -119,6 +120,10 @@ static void a_fingerprint_finds_the_newest(void **state)
     FAILS(OTO_E_NOT_FOUND, oto_store_find(kit_store, "c", "f", NOW, kit_arena, &job, &e));
     FAILS(OTO_E_NOT_FOUND, oto_store_find(kit_store, "d", "f", 0, kit_arena, &job, &e));
     FAILS(OTO_E_NOT_FOUND, oto_store_find(kit_store, "c", "g", 0, kit_arena, &job, &e));
+    kit_lease("w", NOW, token);
+    OK(oto_store_find(kit_store, "c", "f", 0, kit_arena, &job, &e));
+    OK(oto_store_cancel(kit_store, first.id, NOW, &e)); /* its worker has yet to learn of it */
+    FAILS(OTO_E_NOT_FOUND, oto_store_find(kit_store, "c", "f", 0, kit_arena, &job, &e));
 }
 
 /* ---- the order of leases ---- */
@@ -253,9 +258,12 @@ static int add_text(void *arg, int n, const oto_job_segment *g)
 static const char *texts(const char *id)
 {
     static char all[200];
+    oto_job job = {.id = id};
 
     all[0] = '\0';
-    OK(oto_store_each_segment(kit_store, id, 0, add_text, all, &e));
+    if (oto_store_get(kit_store, id, kit_arena, &job, NULL) != 0)
+        job.id = id;
+    OK(oto_store_each_segment(kit_store, &job, 0, add_text, all, &e));
     return all;
 }
 
@@ -535,21 +543,27 @@ static void beginning_anew(void **state)
     const oto_job_memo m = {1, "x"};
     const oto_job made = kit_submit("c", 10);
     const char *json;
-    char token[33];
-    oto_job job;
+    char token[33], none[200] = "";
+    oto_job job, before;
 
     (void)state;
     kit_lease("w", NOW, token);
     OK(oto_store_segments(kit_store, made.id, token, &g, 1, &m, 1, 5, NOW, &e));
+    before = kit_get(made.id);
     FAILS(OTO_E_BUSY, oto_store_begin_anew(kit_store, made.id, "another's", &e));
     OK(oto_store_begin_anew(kit_store, made.id, token, &e));
+    assert_int_equal(before.restarts, 0);
     job = kit_get(made.id);
     assert_int_equal(job.state, OTO_JOB_RUNNING);
     assert_int_equal(job.attempts, 1);
+    assert_int_equal(job.restarts, 1);
     assert_int_equal(job.checkpoint_ms + job.n_segments, 0);
     FAILS(OTO_E_NOT_FOUND, oto_store_recall(kit_store, made.id, 1, kit_arena, &json, &e));
     OK(oto_store_segments(kit_store, made.id, token, &g, 1, NULL, 0, 5, NOW, &e));
     assert_string_equal(texts(made.id), "0:0-1a{};");
+    /* Who has looked at the job before is not given the new ones as its. */
+    OK(oto_store_each_segment(kit_store, &before, 0, add_text, none, &e));
+    assert_string_equal(none, "");
     kit_finish(made.id, token, NOW);
 }
 
@@ -573,6 +587,7 @@ static void retrying(void **state)
     job = kit_get(made.id);
     assert_int_equal(job.state, OTO_JOB_QUEUED);
     assert_int_equal(job.attempts + job.crashes + job.n_segments, 0);
+    assert_int_equal(job.restarts, 1);
     assert_int_equal(job.checkpoint_ms + job.finished_at + job.started_at, 0);
     assert_string_equal(job.error, "");
     assert_string_equal(texts(made.id), "");

@@ -54,7 +54,7 @@ static int count_until(void *arg, int n, const oto_job_segment *g)
 
 static void segments_come_in_order(void **state)
 {
-    const oto_job made = kit_submit("c", 1);
+    const oto_job made = kit_submit("c", 1), nobody = {.id = "nobody"};
     oto_job_segment g[300];
     int seen[2] = {0, 0};
     char token[33];
@@ -65,18 +65,18 @@ static void segments_come_in_order(void **state)
         g[i] = (oto_job_segment){i * 10, i * 10 + 10, "t", ""};
     for (int i = 0; i < 3; i++)
         OK(oto_store_segments(kit_store, made.id, token, g + 100 * i, 100, NULL, 0, i, NOW, &e));
-    OK(oto_store_each_segment(kit_store, made.id, 0, count_until, seen, &e));
+    OK(oto_store_each_segment(kit_store, &made, 0, count_until, seen, &e));
     assert_int_equal(seen[0], 300);
     seen[0] = 0;
-    OK(oto_store_each_segment(kit_store, made.id, 290, count_until, seen, &e));
+    OK(oto_store_each_segment(kit_store, &made, 290, count_until, seen, &e));
     assert_int_equal(seen[0], 10);
     seen[0] = 0;
     seen[1] = 5;
-    OK(oto_store_each_segment(kit_store, made.id, 0, count_until, seen, &e));
+    OK(oto_store_each_segment(kit_store, &made, 0, count_until, seen, &e));
     assert_int_equal(seen[0], 5);
     seen[0] = 0;
-    OK(oto_store_each_segment(kit_store, made.id, 300, count_until, seen, &e));
-    OK(oto_store_each_segment(kit_store, "nobody", 0, count_until, seen, &e));
+    OK(oto_store_each_segment(kit_store, &made, 300, count_until, seen, &e));
+    OK(oto_store_each_segment(kit_store, &nobody, 0, count_until, seen, &e));
     assert_int_equal(seen[0], 0);
 }
 

@@ -1,6 +1,13 @@
 /* A lane on a real store, with a recogniser that does what each test wants. */
 #define oto_recogniser_new fake_new
 #define oto_recogniser_run fake_run
+#include "base/base.h"
+
+/* The program's version, as each test wants it. */
+#undef OTO_VERSION
+#define OTO_VERSION version
+static const char *version = "1.2.3";
+
 #include "work/lane.c"
 
 #include "../store/kit.h"
@@ -217,6 +224,21 @@ static void a_job_of_other_models_begins_anew(void **state)
     worker.o.punc_path = NULL;
 }
 
+/* What it would tell now need not be what it told then, although models and settings are the same.
+ */
+static void a_job_of_another_version_begins_anew(void **state)
+{
+    oto_job job = run_one("{}", gives_three_and_stops);
+
+    (void)state;
+    assert_int_equal(job.n_segments, 3);
+    version = "1.2.4";
+    job = run_next(job.id, gives_two);
+    version = "1.2.3";
+    assert_int_equal(job.state, OTO_JOB_DONE);
+    assert_string_equal(text_of(job.id), "XY");
+}
+
 static void options_that_cannot_be_read_fail(void **state)
 {
     const oto_job job = run_one("not json", gives_a_segment);
@@ -233,6 +255,7 @@ int main(void)
                                        KIT_TEST(results_without_room_count_as_an_attempt),
                                        KIT_TEST(a_job_goes_on),
                                        KIT_TEST(a_job_of_other_models_begins_anew),
+                                       KIT_TEST(a_job_of_another_version_begins_anew),
                                        KIT_TEST(options_that_cannot_be_read_fail)};
 
     return cmocka_run_group_tests(tests, NULL, NULL);
