@@ -91,7 +91,7 @@ static void f32_neon(void)
     CHAINS_OF(float32x4_t, vdupq_n_f32(0), vfmaq_f32(acc[i], a, a), "w");
 }
 
-__attribute__((target("+dotprod"))) static void i8_neon(void)
+__attribute__((target("arch=armv8.2-a+dotprod"))) static void i8_neon(void)
 {
     const int8x16_t a = vdupq_n_s8(3);
     CHAINS_OF(int32x4_t, vdupq_n_s32(0), vdotq_s32(acc[i], a, a), "w");
