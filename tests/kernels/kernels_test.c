@@ -879,13 +879,14 @@ static void test_softmax(void **state)
         EACH_TABLE(k)
         {
             float *x = guarded((size_t)n), *copy = noise((size_t)n, 30);
-            double sum = 0, most = -1e30;
+            double sum = 0;
+            float most = -1e30f;
 
             if (n > 3)
                 copy[n / 2] = -INFINITY;
             memcpy(x, copy, (size_t)n * sizeof *x);
             for (int i = 0; i < n; i++)
-                most = fmax(most, (double)copy[i]);
+                most = fmaxf(most, copy[i]);
             for (int i = 0; i < n; i++)
                 sum += exp((double)copy[i] - most);
             oto_softmax(pool, x, (size_t)n, 1, n);
