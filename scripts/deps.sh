@@ -6,6 +6,8 @@
 #     build   compiler, libraries, and pip, which some models come by: enough for `make demo`
 #     test    what `make test` adds: tools and speech the test data are made of
 #     dev     clang, clang-format, debugger: for `make fmt` and `make fuzz`
+# By hand, for the test kernels.neon (CONTRIBUTING.md): gcc-aarch64-linux-gnu qemu-user-static
+# libcmocka-dev:arm64
 set -eu
 
 build="build-essential cmake ninja-build pkg-config ca-certificates

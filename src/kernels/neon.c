@@ -133,21 +133,24 @@ INLINE void bf16_form(const int m, int groups, const char *a, size_t lda, const 
     store_tile(m, acc, c, ldc);
 }
 
-INLINE void i8_form(const int m, int groups, const char *a, size_t lda, const char *w, int32_t *c,
-                    size_t ldc)
+INLINE void i8_at_form(const int m, int groups, const uint16_t *at, const char *a, size_t lda,
+                       const char *w, int32_t *c, size_t ldc)
 {
     int32x4_t acc[MR][4];
     int8x16_t wv[4];
 
     UNROLL for (int i = 0; i < m; i++) UNROLL for (int j = 0; j < 4; j++) acc[i][j] =
         vdupq_n_s32(0);
-    for (int k = 0; k < groups; k++, w += 64) {
-        UNROLL for (int j = 0; j < 4; j++) wv[j] = vld1q_s8((const int8_t *)w + 16 * j);
+    for (int n = 0; n < groups; n++) {
+        const size_t k = at != NULL ? at[n] : (size_t)n;
+        const int8_t *here = (const int8_t *)w + 64 * k;
+
+        UNROLL for (int j = 0; j < 4; j++) wv[j] = vld1q_s8(here + 16 * j);
         UNROLL for (int i = 0; i < m; i++)
         {
             int32_t four;
 
-            memcpy(&four, a + (size_t)i * lda + 4 * (size_t)k, sizeof four);
+            memcpy(&four, a + (size_t)i * lda + 4 * k, sizeof four);
             const int8x16_t x = vreinterpretq_s8_s32(vdupq_n_s32(four));
 
             UNROLL for (int j = 0; j < 4; j++) acc[i][j] = vdotq_s32(acc[i][j], wv[j], x);
@@ -157,9 +160,16 @@ INLINE void i8_form(const int m, int groups, const char *a, size_t lda, const ch
         vst1q_s32(c + (size_t)i * ldc + 4 * j, acc[i][j]);
 }
 
+INLINE void i8_form(const int m, int groups, const char *a, size_t lda, const char *w, int32_t *c,
+                    size_t ldc)
+{
+    i8_at_form(m, groups, NULL, a, lda, w, c, ldc);
+}
+
 OTO_PANEL_TILE(f32_tile, f32_form, float)
 OTO_PANEL_TILE(bf16_tile, bf16_form, float)
 OTO_PANEL_TILE(i8_tile, i8_form, int32_t)
+OTO_PANEL_TILE_AT(i8_tile_at, i8_at_form, int32_t)
 
 /* ---- rows of x as the tiles read them ---- */
 
@@ -589,7 +599,13 @@ static const oto_kernels_impl impl = {
             .prepare = prepare_bf16,
             .tile = bf16_tile,
             .exp_row = exp_row_bf16},
-           {.mr = MR, .np = 1, .a_bytes = 1, .bits = 7, .prepare = prepare_i8, .tile = i8_tile}},
+           {.mr = MR,
+            .np = 1,
+            .a_bytes = 1,
+            .bits = 7,
+            .prepare = prepare_i8,
+            .tile = i8_tile,
+            .tile_at = i8_tile_at}},
     .finish = finish,
     .weigh = weigh,
     .pack_keys = pack_keys,

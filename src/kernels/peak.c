@@ -97,10 +97,20 @@ static void f32_neon(void)
     CHAINS_OF(float32x4_t, vdupq_n_f32(0), vfmaq_f32(acc[i], a, a), "w");
 }
 
-__attribute__((target("+dotprod"))) static void i8_neon(void)
+/* Compilers agree neither on the attribute nor on when they have the intrinsic. */
+#if defined(__clang__)
+#define DOTPROD __attribute__((target("dotprod")))
+#else
+#define DOTPROD __attribute__((target("arch=armv8.2-a+dotprod")))
+#endif
+DOTPROD static void i8_neon(void)
 {
     const int8x16_t a = vdupq_n_s8(3);
-    CHAINS_OF(int32x4_t, vdupq_n_s32(0), vdotq_s32(acc[i], a, a), "w");
+    CHAINS_OF(int32x4_t, vdupq_n_s32(0), (__extension__({
+                  __asm__("sdot %0.4s, %1.16b, %1.16b" : "+w"(acc[i]) : "w"(a));
+                  acc[i];
+              })),
+              "w");
 }
 
 #endif

@@ -916,13 +916,14 @@ static void test_softmax(void **state)
         EACH_TABLE(k)
         {
             float *x = guarded((size_t)n), *copy = noise((size_t)n, 30);
-            double sum = 0, most = -1e30;
+            double sum = 0;
+            float most = -1e30f;
 
             if (n > 3)
                 copy[n / 2] = -INFINITY;
             memcpy(x, copy, (size_t)n * sizeof *x);
             for (int i = 0; i < n; i++)
-                most = fmax(most, (double)copy[i]);
+                most = fmaxf(most, copy[i]);
             for (int i = 0; i < n; i++)
                 sum += exp((double)copy[i] - most);
             oto_softmax(pool, x, (size_t)n, 1, n);
@@ -1034,6 +1035,34 @@ static void test_unknown_table(void **state)
     assert_non_null(strstr(e.text, "abacus"));
 }
 
+/* What this CPU cannot run is not to be had by name. */
+static void test_other_tables_are_refused(void **state)
+{
+    static const char *const names[] = {"amx", "avx512bf16", "avx512", "avx2", "neon"};
+    oto_err e;
+
+    (void)state;
+    for (size_t n = 0; n < OTO_COUNT(names); n++) {
+        const oto_kernels *k;
+        int i = 0;
+
+        while ((k = oto_cpu_table_at(i)) != NULL && strcmp(k->name, names[n]) != 0)
+            i++;
+        assert_int_equal(oto_cpu_select(names[n], &e) == 0, k != NULL);
+    }
+}
+
+/* OTO_TEST_TABLE: what this CPU is known to prefer. */
+static void test_best_table(void **state)
+{
+    const char *best = getenv("OTO_TEST_TABLE");
+
+    (void)state;
+    if (best == NULL)
+        skip();
+    assert_string_equal(oto_cpu_table_at(0)->name, best);
+}
+
 /* ---- threads ---- */
 
 typedef struct {
@@ -1069,7 +1098,8 @@ static void test_every_task_runs_once(void **state)
     }
 }
 
-int main(void)
+/* With a pattern: the tests of that name alone. */
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_packed_rows_come_back),
@@ -1092,11 +1122,15 @@ int main(void)
         cmocka_unit_test(test_small_operations),
         cmocka_unit_test(test_nothing_but_minus_infinity),
         cmocka_unit_test(test_unknown_table),
+        cmocka_unit_test(test_other_tables_are_refused),
+        cmocka_unit_test(test_best_table),
         cmocka_unit_test(test_every_task_runs_once),
     };
     oto_err e;
 
     if (oto_cpu_init(&e) != 0 && oto_cpu_select("scalar", &e) != 0)
         return 1;
+    if (argc > 1)
+        cmocka_set_test_filter(argv[1]);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
