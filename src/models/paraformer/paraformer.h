@@ -252,9 +252,6 @@ int oto_pf_network_new(const paraformer *m, int max_windows, oto_pool *pool, oto
  * s->sanm.stop said so between two layers. */
 bool oto_pf_encode(pf_network *s, int n);
 bool oto_pf_decode(pf_network *s, int n);
-/* ids and log_prob of n tokens from `at` on by `out`, of the rows in s->t; those whose best is
- * `keep` stay as they are. */
-void oto_pf_pick(pf_network *s, const oto_dense *out, int at, int n, int keep);
 /* After encoding, where the model has times: s->timer.alpha. */
 void oto_pf_time(pf_network *s, int n);
 
@@ -280,6 +277,9 @@ void oto_pf_contextual_run(pf_network *s, const pf_decoder *d, const pf_memory *
  * stopped. */
 bool oto_pf_decoder_run(pf_network *s, const pf_decoder *d, const pf_memory *memory, const int *end,
                         int windows, float *x);
+/* Behind a decoder: ids and log_prob of n tokens from `at` on by `out`, of the rows in s->t; those
+ * whose best is `keep` stay as they are. */
+void oto_pf_pick(pf_network *s, const oto_dense *out, int at, int n, int keep);
 /* oto_pf_attention_scores in layer `at`, behind those before it; x is used up. */
 void oto_pf_decoder_scores(pf_network *s, const pf_decoder *d, int at, const pf_memory *memory,
                            int n, float *x, float *score);
