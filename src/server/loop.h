@@ -29,6 +29,15 @@ typedef struct {
 
 /* Results of callbacks: 0 goes on, -1 closes the connection. */
 
+/* ---- life.c ---- */
+
+/* Among the gateway's from now on, its headers still unread; path is copied. NULL: no memory. */
+oto_exchange *oto_exchange_new(gateway *w, struct lws *wsi, const char *path);
+/* And all that it holds. */
+void oto_exchange_drop(oto_exchange *x);
+void oto_exchange_log(const oto_exchange *x);
+bool oto_exchange_is_h2(const oto_exchange *x);
+
 /* ---- send.c ---- */
 
 /* Has the next piece sent when the connection can take it. */
@@ -38,6 +47,8 @@ int oto_send_headers(oto_exchange *x, bool early) OTO_CHECK;
 int oto_send_on_writable(session *s) OTO_CHECK;
 /* The answer is out. */
 int oto_send_finish(session *s, oto_exchange *x) OTO_CHECK;
+/* A handler or a look has answered. */
+void oto_exchange_reply(oto_exchange *x);
 
 /* ---- exchange.c ---- */
 
@@ -45,12 +56,6 @@ int oto_exchange_on_request(gateway *w, struct lws *wsi, session *s, const char 
 int oto_exchange_on_body(session *s, char *p, size_t n) OTO_CHECK;
 int oto_exchange_on_body_end(session *s) OTO_CHECK;
 void oto_exchange_on_closed(session *s);
-void oto_exchange_drop(oto_exchange *x);
-void oto_exchange_log(const oto_exchange *x);
-bool oto_exchange_is_h2(const oto_exchange *x);
-
-/* A handler or a look has answered. */
-void oto_exchange_reply(oto_exchange *x);
 void oto_exchange_refuse(oto_exchange *x, const oto_problem *p);
 /* The client has gone and nobody works on the exchange. */
 void oto_exchange_settle_gone(oto_exchange *x, int64_t now);

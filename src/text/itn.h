@@ -37,10 +37,17 @@ struct oto_itn {
     char *text; /* the data, cut into strings */
 };
 
+/* ---- itn_words.c ---- */
+
+/* The tables and what they stand on, from a data file's bytes; oto_itn_close frees both, after a
+ * failure, too. */
+int oto_itn_read(oto_itn *t, const unsigned char *data, size_t bytes, oto_err *e) OTO_CHECK;
 /* The entry with exactly this key, or NULL. */
 const itn_entry *oto_itn_find(const oto_itn *t, itn_kind kind, const char *p, size_t n);
 /* The longest entry that p[0..n) begins with, or NULL. */
 const itn_entry *oto_itn_longest(const oto_itn *t, itn_kind kind, const char *p, size_t n);
+
+/* ---- itn_zh.c, itn_en.c ---- */
 
 /* One text in one language; `out` says when the arena is full. */
 int oto_itn_zh(const oto_itn *t, const char *text, oto_arena *a, oto_str *out, oto_err *e);

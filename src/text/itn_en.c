@@ -6,6 +6,14 @@
 
 #include <ctype.h>
 
+static bool is_any(const en *x, size_t i, const char *const *list)
+{
+    for (; *list != NULL; list++)
+        if (is(x, i, *list))
+            return true;
+    return false;
+}
+
 /* Words [i, end) become what is written to x->out after this. */
 static size_t replace(en *x, size_t i, size_t end)
 {

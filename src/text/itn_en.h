@@ -34,7 +34,6 @@ typedef struct {
     char text[80];
 } number;
 
-#define MAX_VALUE  INT64_C(999999999999999)
 #define MAX_DIGITS 40
 
 static inline bool is(const en *x, size_t i, const char *z)
@@ -47,14 +46,6 @@ static inline bool is(const en *x, size_t i, const char *z)
 static inline bool is_next(const en *x, size_t i, const char *z)
 {
     return is(x, i, z) && x->w[i].joined;
-}
-
-static inline bool is_any(const en *x, size_t i, const char *const *list)
-{
-    for (; *list != NULL; list++)
-        if (is(x, i, *list))
-            return true;
-    return false;
 }
 
 /* A number goes on at i: the run before it is not whole. */

@@ -3,6 +3,8 @@
 
 #include <ctype.h>
 
+#define MAX_VALUE INT64_C(999999999999999)
+
 /* The longest entry of up to four joined words from i; the word behind it. */
 const itn_entry *oto_en_phrase(const en *x, itn_kind kind, size_t i, size_t *end)
 {

@@ -7,6 +7,66 @@
  * numbers stay as they were spoken: 十三点五元 becomes 13.5元. */
 #include "text/itn_zh.h"
 
+#include <string.h>
+
+/* ---- characters and words ---- */
+
+static const itn_entry *longest(const zh *z, itn_kind kind, size_t i)
+{
+    return i < z->n ? oto_itn_longest(z->t, kind, z->fold + z->at[i], z->at[z->n] - z->at[i])
+                    : NULL;
+}
+
+/* Does an entry end right before i? */
+static bool stands_before(const zh *z, itn_kind kind, size_t i)
+{
+    for (size_t k = 1; k <= 3 && k <= i; k++)
+        if (oto_itn_find(z->t, kind, z->fold + z->at[i - k], z->at[i] - z->at[i - k]) != NULL)
+            return true;
+    return false;
+}
+
+static bool is_at(const zh *z, size_t i, const char *word)
+{
+    const size_t n = strlen(word);
+
+    return i < z->n && z->at[z->n] - z->at[i] >= n && memcmp(z->fold + z->at[i], word, n) == 0;
+}
+
+static bool is_one_of(uint32_t c, const char32_t *set)
+{
+    while (*set != 0 && *set != (char32_t)c)
+        set++;
+    return *set != 0;
+}
+
+static void copy(const zh *z, size_t from, size_t to)
+{
+    oto_str_put(z->out, z->text + z->at[from], z->at[to] - z->at[from]);
+}
+
+/* Only digits, and no 两. */
+static bool all_digits(const zh *z, size_t i, size_t end)
+{
+    for (; i < end; i++)
+        if (digit(z->cp[i]) < 0 || z->cp[i] == U'两')
+            return false;
+    return true;
+}
+
+/* Three that count up (一二三) are a list, or counting. */
+static bool counts_up(const zh *z, size_t i, size_t end)
+{
+    return end - i == 3 && digit(z->cp[i]) > 0 && digit(z->cp[i + 1]) == digit(z->cp[i]) + 1 &&
+           digit(z->cp[i + 2]) == digit(z->cp[i]) + 2;
+}
+
+static void put_digits(const zh *z, size_t i, size_t end)
+{
+    for (; i < end; i++)
+        oto_str_printf(z->out, "%d", digit(z->cp[i]));
+}
+
 /* ---- what stands around numbers. Each writes and returns where it ended, or returns 0. ---- */
 
 /* 百分之三十, 千分之五; a second number after 到 is a percentage too. */

@@ -4,7 +4,6 @@
 
 #include "text/itn.h"
 
-#include <string.h>
 #include <uchar.h>
 
 typedef struct {
@@ -68,62 +67,6 @@ static inline size_t run_end(const zh *z, size_t i)
     while (i < z->n && is_numeral(z->cp[i]))
         i++;
     return i;
-}
-
-static inline const itn_entry *longest(const zh *z, itn_kind kind, size_t i)
-{
-    return i < z->n ? oto_itn_longest(z->t, kind, z->fold + z->at[i], z->at[z->n] - z->at[i])
-                    : NULL;
-}
-
-/* Does an entry end right before i? */
-static inline bool stands_before(const zh *z, itn_kind kind, size_t i)
-{
-    for (size_t k = 1; k <= 3 && k <= i; k++)
-        if (oto_itn_find(z->t, kind, z->fold + z->at[i - k], z->at[i] - z->at[i - k]) != NULL)
-            return true;
-    return false;
-}
-
-static inline bool is_at(const zh *z, size_t i, const char *word)
-{
-    const size_t n = strlen(word);
-
-    return i < z->n && z->at[z->n] - z->at[i] >= n && memcmp(z->fold + z->at[i], word, n) == 0;
-}
-
-static inline bool is_one_of(uint32_t c, const char32_t *set)
-{
-    while (*set != 0 && *set != (char32_t)c)
-        set++;
-    return *set != 0;
-}
-
-static inline void copy(const zh *z, size_t from, size_t to)
-{
-    oto_str_put(z->out, z->text + z->at[from], z->at[to] - z->at[from]);
-}
-
-/* Only digits, and no 两. */
-static inline bool all_digits(const zh *z, size_t i, size_t end)
-{
-    for (; i < end; i++)
-        if (digit(z->cp[i]) < 0 || z->cp[i] == U'两')
-            return false;
-    return true;
-}
-
-/* Three that count up (一二三) are a list, or counting. */
-static inline bool counts_up(const zh *z, size_t i, size_t end)
-{
-    return end - i == 3 && digit(z->cp[i]) > 0 && digit(z->cp[i + 1]) == digit(z->cp[i]) + 1 &&
-           digit(z->cp[i + 2]) == digit(z->cp[i]) + 2;
-}
-
-static inline void put_digits(const zh *z, size_t i, size_t end)
-{
-    for (; i < end; i++)
-        oto_str_printf(z->out, "%d", digit(z->cp[i]));
 }
 
 /* ---- itn_zh_number.c ---- */

@@ -1,6 +1,8 @@
 /* Chinese numerals: the value of a run of them, and how it is written. */
 #include "text/itn_zh.h"
 
+#include <string.h>
+
 /* Below ten thousand: digits with falling powers, gaps as 零 or nothing. A digit at the end whose
  * power is left out counts a tenth of the last one; `above` is the power that came before. */
 static bool section(const zh *z, size_t i, size_t end, uint64_t above, uint64_t *out, bool *shorter)

@@ -9,15 +9,7 @@
  * contextual decoder has a name of its own, and attends to words, too (contextual.c). */
 #include "models/paraformer/paraformer.h"
 
-#include <math.h>
-#include <string.h>
-
 #define NAME_SIZE 128
-
-static const struct {
-    const char *name;
-    int n;
-} projections[] = {{"linear_q", PF_D}, {"linear_k_v", 2 * PF_D}, {"linear_out", PF_D}};
 
 /* ---- packing ---- */
 
@@ -95,21 +87,6 @@ static int pack_feed_forward(const packer *p, const char *prefix)
     return oto_dense_pack(p->src, p->dst, n, p->type, PF_D, p->d->ffn, false, p->a, p->e);
 }
 
-int oto_pf_attention_pack(const oto_weights *src, oto_gguf_writer *dst, const char *prefix,
-                          oto_dtype type, oto_arena *a, oto_err *e)
-{
-    char n[NAME_SIZE];
-    int rc;
-
-    snprintf(n, sizeof n, "%s.norm3", prefix);
-    rc = oto_norm_pack(src, dst, n, PF_D, a, e);
-    for (size_t j = 0; j < OTO_COUNT(projections) && rc == 0; j++) {
-        snprintf(n, sizeof n, "%s.src_attn.%s", prefix, projections[j].name);
-        rc = oto_dense_pack(src, dst, n, type, projections[j].n, PF_D, true, a, e);
-    }
-    return rc;
-}
-
 static int pack_layer(const packer *p, const char *name, int i)
 {
     char prefix[64], n[NAME_SIZE];
@@ -172,22 +149,6 @@ static int bind_feed_forward(const binder *b, const char *prefix, pf_decoder_lay
     return oto_dense_bind(b->w, n, b->type, PF_D, b->d->ffn, false, &l->w2, b->e);
 }
 
-int oto_pf_attention_bind(const oto_weights *w, const char *prefix, oto_dtype type, float eps,
-                          pf_attention *out, oto_err *e)
-{
-    oto_dense *const dense[] = {&out->q, &out->kv, &out->out};
-    char n[NAME_SIZE];
-    int rc;
-
-    snprintf(n, sizeof n, "%s.norm3", prefix);
-    rc = oto_norm_bind(w, n, PF_D, eps, &out->norm, e);
-    for (size_t j = 0; j < OTO_COUNT(projections) && rc == 0; j++) {
-        snprintf(n, sizeof n, "%s.src_attn.%s", prefix, projections[j].name);
-        rc = oto_dense_bind(w, n, type, projections[j].n, PF_D, true, dense[j], e);
-    }
-    return rc;
-}
-
 static int bind_layer(const binder *b, const char *name, int i, pf_decoder_layer *l)
 {
     char prefix[64], n[NAME_SIZE];
@@ -248,37 +209,6 @@ static void remember(pf_network *s, const pf_decoder *d, const pf_decoder_layer 
     }
 }
 
-/* q and, in `wide`, the memory's keys and values */
-static void project(pf_network *s, const pf_attention *l, const pf_memory *memory, const float *x,
-                    int n)
-{
-    oto_norm_run(s->pool, &l->norm, x, n, s->t);
-    oto_dense_run(s->pool, &l->q, s->t, n, OTO_ACT_NONE, NULL, s->q);
-    oto_dense_run(s->pool, &l->kv, memory->rows, memory->n, OTO_ACT_NONE, NULL, s->wide);
-}
-
-void oto_pf_attention_run(pf_network *s, const pf_attention *l, const pf_memory *memory,
-                          const int *end, int windows, const float *x, const float *residual,
-                          float *y)
-{
-    const int n = end[windows - 1];
-    const bool shared = memory->end == NULL;
-
-    project(s, l, memory, x, n);
-    for (int i = 0; i < (shared ? 1 : windows); i++) {
-        const int row = shared || i == 0 ? 0 : memory->end[i - 1];
-        const int rows = (shared ? memory->n : memory->end[i]) - row;
-        const int token = shared || i == 0 ? 0 : end[i - 1];
-        const int tokens = (shared ? n : end[i]) - token;
-        const float *kv = s->wide + (size_t)row * 2 * PF_D;
-
-        if (tokens > 0)
-            oto_sanm_attend(&s->sanm, s->q + (size_t)token * PF_D, PF_D, tokens, kv, kv + PF_D,
-                            2 * PF_D, rows, s->t + (size_t)token * PF_D);
-    }
-    oto_dense_run(s->pool, &l->out, s->t, n, OTO_ACT_NONE, residual, y);
-}
-
 bool oto_pf_decoder_run(pf_network *s, const pf_decoder *d, const pf_memory *memory, const int *end,
                         int windows, float *x)
 {
@@ -301,38 +231,35 @@ bool oto_pf_decoder_run(pf_network *s, const pf_decoder *d, const pf_memory *mem
     return true;
 }
 
-/* score += softmax of q's products with n keys */
-static void add_softmax(const float *q, const float *keys, int n, int d, float *p, float *score)
+void oto_pf_pick(pf_network *s, const oto_dense *out, int at, int n, int keep)
 {
-    const float scale = 1 / sqrtf((float)d);
-    float most = -INFINITY, sum = 0;
+    const int n_vocab = s->m->n_vocab;
 
-    for (int i = 0; i < n; i++) {
-        p[i] = scale * oto_k()->dot_f32(q, keys + (size_t)i * 2 * PF_D, d);
-        most = OTO_MAX(most, p[i]);
+    for (int from = 0; from < n; from += PF_LOGITS) {
+        const int rows = OTO_MIN(PF_LOGITS, n - from);
+
+        oto_dense_run(s->pool, out, s->t + (size_t)from * PF_D, rows, OTO_ACT_NONE, NULL,
+                      s->logits);
+        for (int i = 0; i < rows; i++) {
+            const float *row = s->logits + (size_t)i * (size_t)n_vocab;
+            const int best = oto_k()->argmax_f32(row, n_vocab);
+
+            if (best == keep)
+                continue;
+            s->ids[at + from + i] = best;
+            s->log_prob[at + from + i] = row[best] - oto_k()->logsumexp_f32(row, n_vocab);
+        }
     }
-    for (int i = 0; i < n; i++)
-        sum += p[i] = expf(p[i] - most);
-    for (int i = 0; i < n; i++)
-        score[i] += p[i] / sum;
 }
 
 void oto_pf_decoder_scores(pf_network *s, const pf_decoder *d, int at, const pf_memory *memory,
                            int n, float *x, float *score)
 {
-    const int heads = s->sanm.dims.heads, width = PF_D / heads;
-    float p[PF_ROWS];
-
     for (int i = 0; i <= at; i++) {
         feed_forward(s, &d->layers[i], x, n);
         remember(s, d, &d->layers[i], &n, 1, x);
         if (i < at)
             oto_pf_attention_run(s, &d->layers[i].attention, memory, &n, 1, x, x, x);
     }
-    project(s, &d->layers[at].attention, memory, x, n);
-    memset(score, 0, (size_t)memory->n * sizeof *score);
-    for (int i = 0; i < n; i++)
-        for (int h = 0; h < heads; h++)
-            add_softmax(s->q + (size_t)i * PF_D + h * width, s->wide + h * width, memory->n, width,
-                        p, score);
+    oto_pf_attention_scores(s, &d->layers[at].attention, memory, n, x, score);
 }

@@ -201,27 +201,6 @@ bool oto_pf_encode(pf_network *s, int n)
 
 /* ---- decoder ---- */
 
-void oto_pf_pick(pf_network *s, const oto_dense *out, int at, int n, int keep)
-{
-    const int n_vocab = s->m->n_vocab;
-
-    for (int from = 0; from < n; from += PF_LOGITS) {
-        const int rows = OTO_MIN(PF_LOGITS, n - from);
-
-        oto_dense_run(s->pool, out, s->t + (size_t)from * PF_D, rows, OTO_ACT_NONE, NULL,
-                      s->logits);
-        for (int i = 0; i < rows; i++) {
-            const float *row = s->logits + (size_t)i * (size_t)n_vocab;
-            const int best = oto_k()->argmax_f32(row, n_vocab);
-
-            if (best == keep)
-                continue;
-            s->ids[at + from + i] = best;
-            s->log_prob[at + from + i] = row[best] - oto_k()->logsumexp_f32(row, n_vocab);
-        }
-    }
-}
-
 bool oto_pf_decode(pf_network *s, int windows)
 {
     const paraformer *m = s->m;

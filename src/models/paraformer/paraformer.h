@@ -23,12 +23,20 @@
 #define PF_MAX_DEC 64
 #define PF_MAX_ENC 128
 
-/* ---- decoders: the main one and that of hot words (decoder.c) ---- */
+/* ---- attention of a decoder's tokens to rows (attention.c) ---- */
 
 typedef struct {
     oto_norm norm; /* of what asks */
     oto_dense q, kv, out;
 } pf_attention;
+
+/* PREFIX.norm3 and PREFIX.src_attn. */
+int oto_pf_attention_pack(const oto_weights *src, oto_gguf_writer *dst, const char *prefix,
+                          oto_dtype type, oto_arena *a, oto_err *e) OTO_CHECK;
+int oto_pf_attention_bind(const oto_weights *w, const char *prefix, oto_dtype type, float eps,
+                          pf_attention *out, oto_err *e) OTO_CHECK;
+
+/* ---- decoders: the main one and that of hot words (decoder.c) ---- */
 
 typedef struct {
     oto_norm norm1, norm2;
@@ -61,12 +69,6 @@ int oto_pf_decoder_pack(const oto_weights *src, oto_gguf_writer *dst, const char
                         const pf_decoder *d, oto_dtype type, oto_arena *a, oto_err *e) OTO_CHECK;
 int oto_pf_decoder_bind(const oto_weights *w, const char *prefix, oto_dtype type, float eps,
                         oto_arena *a, pf_decoder *d, oto_err *e) OTO_CHECK;
-
-/* Attention within: PREFIX.norm3 and PREFIX.src_attn. */
-int oto_pf_attention_pack(const oto_weights *src, oto_gguf_writer *dst, const char *prefix,
-                          oto_dtype type, oto_arena *a, oto_err *e) OTO_CHECK;
-int oto_pf_attention_bind(const oto_weights *w, const char *prefix, oto_dtype type, float eps,
-                          pf_attention *out, oto_err *e) OTO_CHECK;
 
 /* Is this foreign file's decoder contextual? PREFIX.bias_decoder and PREFIX.bias_output. */
 bool oto_pf_contextual_there(const oto_weights *src);
@@ -250,9 +252,6 @@ int oto_pf_network_new(const paraformer *m, int max_windows, oto_pool *pool, oto
  * s->sanm.stop said so between two layers. */
 bool oto_pf_encode(pf_network *s, int n);
 bool oto_pf_decode(pf_network *s, int n);
-/* ids and log_prob of n tokens from `at` on by `out`, of the rows in s->t; those whose best is
- * `keep` stay as they are. */
-void oto_pf_pick(pf_network *s, const oto_dense *out, int at, int n, int keep);
 /* After encoding, where the model has times: s->timer.alpha. */
 void oto_pf_time(pf_network *s, int n);
 
@@ -266,6 +265,10 @@ typedef struct {
 void oto_pf_attention_run(pf_network *s, const pf_attention *l, const pf_memory *memory,
                           const int *end, int windows, const float *x, const float *residual,
                           float *y);
+/* How much the n tokens x of one window attend to each of the memory's rows, summed over heads and
+ * tokens. */
+void oto_pf_attention_scores(pf_network *s, const pf_attention *l, const pf_memory *memory, int n,
+                             const float *x, float *score);
 /* x += what the tokens of a contextual decoder's last layer hear of the memory and of s->hot.now.
  */
 void oto_pf_contextual_run(pf_network *s, const pf_decoder *d, const pf_memory *memory,
@@ -274,8 +277,10 @@ void oto_pf_contextual_run(pf_network *s, const pf_decoder *d, const pf_memory *
  * stopped. */
 bool oto_pf_decoder_run(pf_network *s, const pf_decoder *d, const pf_memory *memory, const int *end,
                         int windows, float *x);
-/* How much the n tokens x of one window attend to each of the memory's rows in layer `at`, summed
- * over heads and tokens; x is used up. */
+/* Behind a decoder: ids and log_prob of n tokens from `at` on by `out`, of the rows in s->t; those
+ * whose best is `keep` stay as they are. */
+void oto_pf_pick(pf_network *s, const oto_dense *out, int at, int n, int keep);
+/* oto_pf_attention_scores in layer `at`, behind those before it; x is used up. */
 void oto_pf_decoder_scores(pf_network *s, const pf_decoder *d, int at, const pf_memory *memory,
                            int n, float *x, float *score);
 
