@@ -81,12 +81,11 @@ def stages(args, audio):
 
 
 def bound(stage, threads):
-    """The speed-up on as many cores, two at least, if encoder and decoder were shared out perfectly: one more
-    thread decodes and detects speech ahead of the model, and the front end is the leading thread's alone."""
-    ahead, front = stage["decode"] + stage.get("vad", 0), stage["front end"]
-    shared = stage["encoder"] + stage["decoder"]
-    least = max(ahead, front + shared / threads, (ahead + front + shared) / max(threads, 2))
-    return max(ahead, front + shared) / least
+    """The speed-up on as many cores, two at least, if front end, encoder and decoder were shared out perfectly:
+    one more thread decodes and detects speech ahead of the model."""
+    ahead = stage["decode"] + stage.get("vad", 0)
+    shared = stage["front end"] + stage["encoder"] + stage["decoder"]
+    return max(ahead, shared) / max(ahead, shared / threads, (ahead + shared) / max(threads, 2))
 
 
 def by_threads(args):
