@@ -3,11 +3,11 @@
  *
  * A format is one file with one `const oto_format`, and one line in the table of open.c. Its
  * `parse` sees the main file as one read-only block (w->main) and asks for the files beside it by
- * name. It reports each tensor and each piece of metadata through the functions below, which check
- * what is common to all formats: names (present, not twice, no NUL), rank, dimensions (no
- * overflow), size in bytes against type and shape, and that the data lie inside the main file or in
- * the object's own arena. Every failure is returned at once; the caller throws the half-filled
- * object away. */
+ * name. It reports each tensor and each piece of metadata through the functions of contents.c,
+ * which check what is common to all formats: names (present, not twice, no NUL), rank, dimensions
+ * (no overflow), size in bytes against type and shape, and that the data lie inside the main file
+ * or in the object's own arena. Every failure is returned at once; the caller throws the
+ * half-filled object away. */
 #ifndef OTO_WEIGHTS_FORMATS_H
 #define OTO_WEIGHTS_FORMATS_H
 

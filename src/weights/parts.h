@@ -7,6 +7,8 @@
 
 #include "weights/formats.h"
 
+/* ---- bytes as words (slice.c) ---- */
+
 bool oto_slice_is(oto_slice s, const char *z);
 /* What is printable of up to 60 bytes, for messages. */
 const char *oto_shown(oto_slice s, char out[64]);

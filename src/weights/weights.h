@@ -8,7 +8,7 @@
 
 #include "base/base.h"
 
-/* ---- reading (open.c, gguf.c, ct2.c, ggml.c, onnx.c, torch.c)
+/* ---- reading (open.c, contents.c, gguf.c, ct2.c, ggml.c, onnx.c, torch.c)
  * --------------------------------------------- */
 
 /* Values are ggml's type ids where ggml has one. */

@@ -57,6 +57,30 @@ struct oto_whisper_state {
     oto_whisper_row *rows; /* [CTX]: of an alignment */
 };
 
+/* ---- the model ---- */
+
+oto_dtype oto_whisper_matrix_type(oto_compute compute, bool hears)
+{
+    switch (compute) {
+    case OTO_COMPUTE_F32:
+        return OTO_F32;
+    case OTO_COMPUTE_BF16:
+        return OTO_BF16;
+    default:
+        return hears ? OTO_F32 : OTO_I8;
+    }
+}
+
+const oto_whisper_dims *oto_whisper_dims_get(const oto_whisper *m)
+{
+    return &m->dims;
+}
+
+const oto_tokens *oto_whisper_tokens(const oto_whisper *m)
+{
+    return m->tokens;
+}
+
 /* ---- memory ---- */
 
 typedef struct {

@@ -6,18 +6,6 @@
 
 #define MODEL_ARENA_BYTES ((size_t)64 << 20) /* address space; a few MB are used */
 
-oto_dtype oto_whisper_matrix_type(oto_compute compute, bool hears)
-{
-    switch (compute) {
-    case OTO_COMPUTE_F32:
-        return OTO_F32;
-    case OTO_COMPUTE_BF16:
-        return OTO_BF16;
-    default:
-        return hears ? OTO_F32 : OTO_I8;
-    }
-}
-
 /* ---- tensors ---- */
 
 typedef struct {
@@ -253,16 +241,6 @@ static int whisper_open(const oto_weights *w, oto_compute compute, void **impl,
     snprintf(info->languages, sizeof info->languages, "%s", m->dims.multilingual ? "" : "en");
     *impl = m;
     return 0;
-}
-
-const oto_whisper_dims *oto_whisper_dims_get(const oto_whisper *m)
-{
-    return &m->dims;
-}
-
-const oto_tokens *oto_whisper_tokens(const oto_whisper *m)
-{
-    return m->tokens;
 }
 
 const oto_whisper *oto_whisper_of(const oto_model *m)
