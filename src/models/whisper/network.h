@@ -10,7 +10,7 @@
  *   dec.tok [n_vocab][W]      token embedding and output projection
  *   tokens.bytes, tokens.end [eot]   text tokens one after the other, and where each ends
  *
- * Matrices have the file's type but for int8 files' first convolution, which is bf16: it reads the
+ * Matrices have the file's type but for int8 files' first convolution, which is f32: it reads the
  * spectrogram, whose quiet parts eight bits would lose. */
 #ifndef OTO_WHISPER_NETWORK_H
 #define OTO_WHISPER_NETWORK_H
