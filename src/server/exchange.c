@@ -369,6 +369,12 @@ static void read_key(oto_exchange *x)
         x->key = custom(x, "api-key:");
 }
 
+/* By the library's reckoning, even where there is none. */
+static bool takes_body(const oto_exchange *x)
+{
+    return (x->method & (OTO_POST | OTO_PUT | OTO_PATCH)) != 0;
+}
+
 static void read_headers(oto_exchange *x)
 {
     const char *length = header(x, WSI_TOKEN_HTTP_CONTENT_LENGTH);
@@ -473,6 +479,14 @@ static bool has_body(const oto_exchange *x)
            (oto_exchange_is_h2(x) && x->method == OTO_POST && x->content_length != 0);
 }
 
+/* The whole request has come. The library would not read what the client sends behind it, and
+ * would be told of it again and again, at the cost of a whole processor. */
+static void hold_back(oto_exchange *x)
+{
+    x->held = true;
+    oto_send_rest(x);
+}
+
 /* The request may come: its body, or the handler at once. -1: refused. */
 static int begin_body(oto_exchange *x)
 {
@@ -480,6 +494,7 @@ static int begin_body(oto_exchange *x)
 
     if (!has_body(x)) {
         x->body_done = true;
+        hold_back(x);
         dispatch(x);
         return 0;
     }
@@ -525,6 +540,16 @@ static oto_exchange *new_exchange(gateway *w, struct lws *wsi, const char *path)
     make_id(x->id);
     link_in(&w->g, x);
     return x;
+}
+
+/* A request with a body must not have come together with the one before it (pipeline.c). */
+static bool came_with_another(oto_exchange *x)
+{
+    const oto_coming coming = oto_pipeline_coming(x->wsi);
+
+    if (coming == OTO_NOT_KNOWN)
+        x->close_after = true; /* there will be no other */
+    return (takes_body(x) || x->content_length > 0) && coming == OTO_WITH_ANOTHER;
 }
 
 /* Refusals before a byte of the body was read. */
@@ -573,6 +598,8 @@ int oto_exchange_on_request(gateway *w, struct lws *wsi, session *s, const char 
     if (!read_query(x))
         return -1;
     read_headers(x);
+    if (came_with_another(x))
+        return -1;
     x->body_done = !has_body(x);
     /* Taken for an endless body by the library: the connection cannot be used again. */
     if (!oto_exchange_is_h2(x) &&
@@ -670,7 +697,9 @@ int oto_exchange_on_body_end(session *s)
         x->body_done = true;
         return x->all_sent ? oto_send_finish(s, x) : 0;
     }
-    if (!x->body_done && x->body != NULL)
+    if (x->body_done)
+        hold_back(x); /* the end of one that has ended: more came behind it */
+    else if (x->body != NULL)
         body_complete(x);
     return 0;
 }
