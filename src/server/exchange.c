@@ -385,7 +385,12 @@ static void read_headers(oto_exchange *x)
 
     x->content_length = length != NULL ? strtoll(length, NULL, 10) : -1;
     x->chunked = coding != NULL && strcasestr(coding, "chunked") != NULL && !oto_exchange_is_h2(x);
-    if (x->chunked)
+    if (x->chunked && !takes_body(x)) { /* the library hands none over: answered without */
+        x->chunked = false;
+        x->close_after = true;
+    }
+    x->both_lengths = x->chunked && length != NULL;
+    if (coding != NULL && strcasestr(coding, "chunked") != NULL)
         x->content_length = -1;
     x->content_type = header(x, WSI_TOKEN_HTTP_CONTENT_TYPE);
     x->range = header(x, WSI_TOKEN_HTTP_RANGE);
@@ -570,6 +575,9 @@ static bool check_request(oto_exchange *x, oto_problem *p)
         snprintf(p->text, sizeof p->text, "%s",
                  g->draining ? "The server is shutting down, please try again"
                              : "The server cannot write to its disk and accepts nothing");
+    } else if (x->both_lengths) { /* the library would end the body where the wrong one says */
+        *p = (oto_problem){.status = 400, .code = "bad_request"};
+        snprintf(p->text, sizeof p->text, "Content-Length and Transfer-Encoding in one request");
     } else if (x->content_length > g->o->max_upload_bytes) {
         *p = (oto_problem){.status = 413, .code = "file_too_large"};
         snprintf(p->text, sizeof p->text,
