@@ -503,10 +503,26 @@ static int check_tls(const oto_conf *c, oto_err *e)
     return 0;
 }
 
+/* What was arriving when an earlier gateway died is nobody's. */
+static void sweep(const serve *s)
+{
+    oto_err e = {0};
+    oto_store *store;
+    int n = 0, rc = oto_store_open(s->store, &store, &e);
+
+    if (rc == 0) {
+        rc = oto_spool_sweep(&s->spool, store, oto_clock_ms(), &n, &e);
+        oto_store_close(store);
+    }
+    if (rc != 0)
+        oto_log(OTO_LOG_WARN, "gateway: %s", e.text);
+}
+
 static int run_gateway(void *arg, oto_board *b)
 {
     serve *s = arg;
 
+    sweep(s);
     return oto_server_run(&s->server, b);
 }
 

@@ -306,6 +306,12 @@ static void read_key(oto_exchange *x)
         x->key = custom(x, "api-key:");
 }
 
+/* By the library's reckoning, even where there is none. */
+static bool takes_body(const oto_exchange *x)
+{
+    return (x->method & (OTO_POST | OTO_PUT | OTO_PATCH)) != 0;
+}
+
 static void read_headers(oto_exchange *x)
 {
     const char *length = header(x, WSI_TOKEN_HTTP_CONTENT_LENGTH);
@@ -316,7 +322,12 @@ static void read_headers(oto_exchange *x)
 
     x->content_length = length != NULL ? strtoll(length, NULL, 10) : -1;
     x->chunked = coding != NULL && strcasestr(coding, "chunked") != NULL && !oto_exchange_is_h2(x);
-    if (x->chunked)
+    if (x->chunked && !takes_body(x)) { /* the library hands none over: answered without */
+        x->chunked = false;
+        x->close_after = true;
+    }
+    x->both_lengths = x->chunked && length != NULL;
+    if (coding != NULL && strcasestr(coding, "chunked") != NULL)
         x->content_length = -1;
     x->content_type = header(x, WSI_TOKEN_HTTP_CONTENT_TYPE);
     x->range = header(x, WSI_TOKEN_HTTP_RANGE);
@@ -410,6 +421,14 @@ static bool has_body(const oto_exchange *x)
            (oto_exchange_is_h2(x) && x->method == OTO_POST && x->content_length != 0);
 }
 
+/* The whole request has come. The library would not read what the client sends behind it, and
+ * would be told of it again and again, at the cost of a whole processor. */
+static void hold_back(oto_exchange *x)
+{
+    x->held = true;
+    oto_send_rest(x);
+}
+
 /* The request may come: its body, or the handler at once. -1: refused. */
 static int begin_body(oto_exchange *x)
 {
@@ -417,6 +436,7 @@ static int begin_body(oto_exchange *x)
 
     if (!has_body(x)) {
         x->body_done = true;
+        hold_back(x);
         dispatch(x);
         return 0;
     }
@@ -437,6 +457,16 @@ static int begin_body(oto_exchange *x)
     return x->chunked ? oto_chunked_begin(x) : 0;
 }
 
+/* A request with a body must not have come together with the one before it (pipeline.c). */
+static bool came_with_another(oto_exchange *x)
+{
+    const oto_coming coming = oto_pipeline_coming(x->wsi);
+
+    if (coming == OTO_NOT_KNOWN)
+        x->close_after = true; /* there will be no other */
+    return (takes_body(x) || x->content_length > 0) && coming == OTO_WITH_ANOTHER;
+}
+
 /* Refusals before a byte of the body was read. */
 static bool check_request(oto_exchange *x, oto_problem *p)
 {
@@ -455,6 +485,9 @@ static bool check_request(oto_exchange *x, oto_problem *p)
         snprintf(p->text, sizeof p->text, "%s",
                  g->draining ? "The server is shutting down, please try again"
                              : "The server cannot write to its disk and accepts nothing");
+    } else if (x->both_lengths) { /* the library would end the body where the wrong one says */
+        *p = (oto_problem){.status = 400, .code = "bad_request"};
+        snprintf(p->text, sizeof p->text, "Content-Length and Transfer-Encoding in one request");
     } else if (x->content_length > g->o->max_upload_bytes) {
         *p = (oto_problem){.status = 413, .code = "file_too_large"};
         snprintf(p->text, sizeof p->text,
@@ -483,6 +516,8 @@ int oto_exchange_on_request(gateway *w, struct lws *wsi, session *s, const char 
     if (!read_query(x))
         return -1;
     read_headers(x);
+    if (came_with_another(x))
+        return -1;
     x->body_done = !has_body(x);
     /* Taken for an endless body by the library: the connection cannot be used again. */
     if (!oto_exchange_is_h2(x) &&
@@ -580,7 +615,9 @@ int oto_exchange_on_body_end(session *s)
         x->body_done = true;
         return x->all_sent ? oto_send_finish(s, x) : 0;
     }
-    if (!x->body_done && x->body != NULL)
+    if (x->body_done)
+        hold_back(x); /* the end of one that has ended: more came behind it */
+    else if (x->body != NULL)
         body_complete(x);
     return 0;
 }

@@ -216,7 +216,7 @@ static bool go_on_behind(const char *last, const oto_job *job, told *t)
         return true;
     }
     t->segments = (int)segments;
-    return strcmp(rest, "-end") != 0 || !oto_job_ended(job->state);
+    return strcmp(rest, "-end") != 0 || segments != job->n_segments || !oto_job_ended(job->state);
 }
 
 static void events(oto_exchange *x, oto_store *store)

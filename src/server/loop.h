@@ -42,6 +42,8 @@ bool oto_exchange_is_h2(const oto_exchange *x);
 
 /* Has the next piece sent when the connection can take it. */
 void oto_send_ask(oto_exchange *x);
+/* There is nothing to send: holds the connection back, where it is to be. */
+void oto_send_rest(oto_exchange *x);
 /* `early`: before the answer is known. */
 int oto_send_headers(oto_exchange *x, bool early) OTO_CHECK;
 int oto_send_on_writable(session *s) OTO_CHECK;
@@ -66,6 +68,14 @@ void oto_exchange_look(oto_exchange *x, oto_store *store);
 void oto_exchange_come_back(void *arg, oto_exchange *x);
 /* On the loop: takes what came back. */
 void oto_exchange_collect(gateway *w);
+
+/* ---- pipeline.c ---- */
+
+/* A request on this connection has been answered, the next may come. */
+void oto_pipeline_answered(struct lws *wsi);
+/* How the request that now begins has come; OTO_ALONE also where it is the first. */
+typedef enum { OTO_ALONE, OTO_WITH_ANOTHER, OTO_NOT_KNOWN } oto_coming;
+oto_coming oto_pipeline_coming(struct lws *wsi);
 
 /* ---- chunked.c ---- */
 

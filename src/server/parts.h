@@ -117,8 +117,11 @@ struct oto_exchange {
     /* the loop's */
     oto_body *body;
     int64_t content_length, received, deadline_ms, sent_ms, gone_at_ms;
-    bool chunked, close_after, refused, body_done, headers_sent, ended, at_desk, seen, waiting;
+    bool chunked, both_lengths, close_after, refused, body_done, headers_sent, ended, at_desk, seen,
+        waiting;
     bool checking_key, wants_continue, send_chunked, all_sent, lingering;
+    bool held;   /* its connection is held back while there is nothing to send, */
+    bool asked;  /* that is, the library was not asked to say when it can */
     bool missed; /* there was news while it was at a desk */
     oto_dechunk dechunk;
     char *early; /* of the body, while the key is looked up; on the heap */

@@ -12,8 +12,18 @@
 
 void oto_send_ask(oto_exchange *x)
 {
-    if (x->wsi != NULL)
-        lws_callback_on_writable(x->wsi);
+    if (x->wsi == NULL)
+        return;
+    if (x->held) /* the library neither reads nor writes a connection that is */
+        lws_rx_flow_control(x->wsi, 1);
+    x->asked = true;
+    lws_callback_on_writable(x->wsi);
+}
+
+void oto_send_rest(oto_exchange *x)
+{
+    if (x->held && !x->asked)
+        lws_rx_flow_control(x->wsi, 0);
 }
 
 static bool put_header(struct lws *wsi, const char *name, const char *value, unsigned char **p,
@@ -195,6 +205,8 @@ int oto_send_finish(session *s, oto_exchange *x)
     oto_exchange_drop(x);
     if (close_after)
         return -1;
+    oto_pipeline_answered(wsi);
+    lws_rx_flow_control(wsi, 1);
     return lws_http_transaction_completed(wsi) ? -1 : 0;
 }
 
@@ -203,12 +215,15 @@ int oto_send_on_writable(session *s)
     oto_exchange *x = s->x;
     const bool fresh = x != NULL && !x->headers_sent;
 
-    if (x == NULL || x->at_desk || x->lingering)
+    if (x == NULL || x->lingering)
         return 0;
+    x->asked = false;
+    if (x->at_desk || (fresh && x->kind == OTO_REPLY_NONE)) {
+        oto_send_rest(x);
+        return 0;
+    }
     if (x->kind == OTO_REPLY_ABORT)
         return -1;
-    if (fresh && x->kind == OTO_REPLY_NONE)
-        return 0;
     if (fresh && oto_send_headers(x, false) != 0)
         return -1;
     if (fresh && !x->all_sent) {
@@ -223,6 +238,7 @@ int oto_send_on_writable(session *s)
     if (x->kind == OTO_REPLY_STREAM && x->sent == x->out.n) {
         oto_str_clear(&x->out);
         x->sent = 0;
+        oto_send_rest(x);
     }
     return 0;
 }

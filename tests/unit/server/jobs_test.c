@@ -163,6 +163,8 @@ static void who_has_seen_the_end_is_sent_away(void **state)
     assert_null(x.look);
     assert_int_equal(x.status, 204);
     oto_arena_free(x.a);
+    /* The end of another job is not this one's. */
+    told_after(job.id, "0-1-end", OTO_DONE, "0-2 segment 1 b; 0-2-end end; ");
     /* Tried again by hand, there is more. */
     OK(oto_store_retry(kit_store, job.id, 4000, &e));
     told_after(job.id, "0-2-end", OTO_WAIT, "1-0 restart; 1-0 progress; ");
