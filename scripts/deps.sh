@@ -47,9 +47,11 @@ if ! command -v apt-get >/dev/null || ! command -v dpkg-query >/dev/null; then
 fi
 
 missing=""
+native=$(dpkg --print-architecture)
 for package in $wanted; do
-    state=$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null || true)
-    [ "$state" = installed ] || missing="$missing $package"
+    # a package may also be there for another architecture
+    dpkg-query -W -f '${Architecture} ${db:Status-Status}\n' "$package" 2>/dev/null |
+        grep -Eqx "($native|all) installed" || missing="$missing $package"
 done
 if [ -z "$missing" ]; then
     echo "deps.sh: everything is installed"
