@@ -18,6 +18,7 @@
 static void live(int in, int out)
 {
     pid_t children[COMING] = {0};
+    const pid_t self = getpid();
     char *memory, order;
 
     prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -34,8 +35,9 @@ static void live(int in, int out)
             }
             if ((children[k] = fork()) == 0) {
                 prctl(PR_SET_PDEATHSIG, SIGKILL);
-                for (;;)
+                while (getppid() == self) /* it may have been killed before */
                     pause();
+                _exit(0);
             }
         }
         if (write(out, &order, 1) != 1)
