@@ -8,7 +8,7 @@ import pytest
 
 import tool
 
-pytestmark = pytest.mark.quick
+quick = pytest.mark.quick
 # Every key that openai's verbose_json requires of a segment.
 SEGMENT_KEYS = {
     "id": int,
@@ -75,12 +75,14 @@ def check_words(j):
 
 
 @pytest.mark.parametrize("words", [False, True])
+@quick
 def test_json(recording, text, words):
     out = transcribe("-f", "json", *(["--words"] if words else []), recording).out
     check_verbose_json(json.loads(out), words)
     assert tool.errors(text, json.loads(out)["text"]) == 0
 
 
+@quick
 def test_word_times_are_right(data, recording):
     """Words begin where prompts do and none lies in the pauses between them, give or take 0.4 s."""
     words = json.loads(transcribe("-f", "json", "--words", recording).out)["words"]
@@ -115,6 +117,7 @@ def cues(blocks, numbered):
     return found
 
 
+@quick
 def test_srt(recording, text):
     out = transcribe("-f", "srt", recording).out
     assert out.endswith("\n\n")
@@ -122,6 +125,7 @@ def test_srt(recording, text):
     assert tool.errors(text, " ".join(c[2] for c in found)) == 0
 
 
+@quick
 def test_vtt(recording, text):
     out = transcribe("-f", "vtt", recording).out
     head, *blocks = out.strip().split("\n\n")
@@ -129,6 +133,7 @@ def test_vtt(recording, text):
     assert tool.errors(text, " ".join(c[2] for c in cues(blocks, numbered=False))) == 0
 
 
+@quick
 def test_tsv(recording, text):
     head, *rows = transcribe("-f", "tsv", recording).out.splitlines()
     assert head.split("\t") == ["start", "end", "text"]
@@ -137,6 +142,7 @@ def test_tsv(recording, text):
     assert tool.errors(text, " ".join(c[2] for c in cells)) == 0
 
 
+@quick
 def test_all_formats_into_a_folder(recording, text, tmp_path):
     out = tmp_path / "deep" / "er"
     result = transcribe("-f", "txt,srt,vtt,json,tsv", "-o", out, recording)
@@ -146,12 +152,14 @@ def test_all_formats_into_a_folder(recording, text, tmp_path):
     check_verbose_json(json.loads(tool.read(out, "en20.json")), words=False)
 
 
+@quick
 def test_a_failed_recording_leaves_no_file(data, models, tmp_path):
     result = tool.run("transcribe", "-m", "whisper-tiny.en", "-o", tmp_path, os.path.join(data, "bad", "picture.png"))
     assert result.status != 0
     assert os.listdir(tmp_path) == []
 
 
+@quick
 def test_summary_line(recording):
     result = tool.good("transcribe", "-m", "whisper-tiny.en", recording)
     last = result.err.strip().splitlines()[-1]
