@@ -6,7 +6,6 @@
  * are faster-whisper's: floor((n + 160) / 160), so that a full window has one frame more than fits,
  * which only takes part in the maximum. */
 #include "features/features.h"
-#include "kernels/kernels.h"
 
 #include <math.h>
 #include <string.h>
@@ -142,7 +141,7 @@ typedef struct {
 /* A frame's samples, hann applied. */
 static void cut(const window *w, int t, float *x)
 {
-    const int first = HOP * t - WINDOW / 2;
+    const int first = HOP * t - HALF;
 
     for (int i = 0; i < WINDOW; i++) {
         const int at = first + i < 0 ? -(first + i) : first + i;
