@@ -318,16 +318,17 @@ static void read_headers(oto_exchange *x)
     const char *coding = header(x, WSI_TOKEN_HTTP_TRANSFER_ENCODING);
     const char *expect = custom(x, "expect:"), *retry = custom(x, "x-stainless-retry-count:");
     const char *progress = custom(x, "x-otolith-progress:");
+    const bool in_chunks = coding != NULL && strcasestr(coding, "chunked") != NULL;
     char peer[64] = "";
 
     x->content_length = length != NULL ? strtoll(length, NULL, 10) : -1;
-    x->chunked = coding != NULL && strcasestr(coding, "chunked") != NULL && !oto_exchange_is_h2(x);
+    x->chunked = in_chunks && !oto_exchange_is_h2(x);
     if (x->chunked && !takes_body(x)) { /* the library hands none over: answered without */
         x->chunked = false;
         x->close_after = true;
     }
     x->both_lengths = x->chunked && length != NULL;
-    if (coding != NULL && strcasestr(coding, "chunked") != NULL)
+    if (in_chunks)
         x->content_length = -1;
     x->content_type = header(x, WSI_TOKEN_HTTP_CONTENT_TYPE);
     x->range = header(x, WSI_TOKEN_HTTP_RANGE);
