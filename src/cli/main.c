@@ -37,7 +37,8 @@ static int help(FILE *f)
         "that failed decides. Failures are one line each on standard error.\n\n"
         "Environment: OTOLITH_MODELS folder of models; OTOLITH_OFFLINE=1 never fetch;\n"
         "OTOLITH_HUB, OTOLITH_MODELSCOPE addresses to fetch from in place of Hugging Face and\n"
-        "ModelScope; OTOLITH_CPU kernels to use (scalar, avx2, avx512, avx512bf16, amx, neon).\n",
+        "ModelScope; OTOLITH_CPU kernels to use (scalar, avx2, avxvnni, avx512, avx512bf16, amx, "
+        "neon).\n",
         f);
     return 0;
 }

@@ -1,4 +1,4 @@
-/* AVX2 with FMA and F16C.
+/* AVX2 with FMA and F16C, and a second table whose products of bytes are those of avxvnni.c.
  *
  * Tiles are 6 rows × 1 panel: 12 accumulators, the panel's two vectors and a broadcast fill the 16
  * registers. bf16 is widened by a shift and a mask. Bytes are widened to 16 bits, rows when they
@@ -35,6 +35,11 @@ INLINE __m256i first8(int n)
 INLINE __m256 load(const float *x, int n)
 {
     return n >= 8 ? _mm256_loadu_ps(x) : _mm256_maskload_ps(x, first8(n));
+}
+
+INLINE __m256i load_i32(const int32_t *x, int n)
+{
+    return n >= 8 ? _mm256_loadu_si256((const __m256i *)x) : _mm256_maskload_epi32(x, first8(n));
 }
 
 /* The first n of v. A masked store takes twelve cycles on some CPUs: for a row's end alone. */
@@ -252,8 +257,9 @@ INLINE __m256i quantise32(const __m256 v[4], __m256 by)
     return _mm256_max_epi8(_mm256_permutevar8x32_epi32(bytes, order), _mm256_set1_epi8(-127));
 }
 
-/* A row as bytes, or as these widened to 16 bits, up to a whole four; returns its scale. */
-INLINE float quantise(const bool wide, const float *x, int k, void *a)
+/* A row as bytes, to which `zero` is added, or as these widened to 16 bits, up to a whole four;
+ * returns its scale. */
+INLINE float quantise(const bool wide, const int zero, const float *x, int k, void *a)
 {
     const float most = abs_max(x, k);
     const __m256 by = _mm256_set1_ps(most > 1e-30f ? 127 / most : 0);
@@ -266,7 +272,7 @@ INLINE float quantise(const bool wide, const float *x, int k, void *a)
         __m256i q[2];
 
         UNROLL for (int j = 0; j < 4; j++) v[j] = load(x + i + 8 * j, k - i - 8 * j);
-        q[0] = quantise32(v, by);
+        q[0] = _mm256_add_epi8(quantise32(v, by), _mm256_set1_epi8((char)zero));
         if (wide) {
             q[1] = _mm256_cvtepi8_epi16(_mm256_extracti128_si256(q[0], 1));
             q[0] = _mm256_cvtepi8_epi16(_mm256_castsi256_si128(q[0]));
@@ -284,12 +290,17 @@ INLINE float quantise(const bool wide, const float *x, int k, void *a)
 
 static float quantise_row(const float *x, int k, void *a)
 {
-    return quantise(false, x, k, a);
+    return quantise(false, 0, x, k, a);
+}
+
+static float prepare_u8(const float *x, int k, void *a)
+{
+    return quantise(false, 128, x, k, a);
 }
 
 static float prepare_i8(const float *x, int k, void *a)
 {
-    return quantise(true, x, k, a);
+    return quantise(true, 0, x, k, a);
 }
 
 /* ---- functions of one vector ---- */
@@ -453,16 +464,18 @@ static float exp_row_bf16(const float *s, int n, int n_pad, void *a)
     return exp_row(true, s, n, n_pad, a);
 }
 
-/* The scores but for `by`; returns the greatest. */
-static float score_row(const oto_weigh *w)
+/* The scores but for `by`; returns the greatest. Rows of 16 bits have no offset. */
+INLINE float score_row(const bool wide, const oto_weigh *w)
 {
     __m256 most = _mm256_set1_ps(-__builtin_inff());
 
     for (int i = 0; i < w->n; i += 8) {
         const __m256 plus = _mm256_set1_ps(i < w->thin_from ? 0 : w->more);
         const __m256i lanes = first8(w->n - i);
-        const __m256i sums = w->n - i >= 8 ? _mm256_loadu_si256((const __m256i *)(w->sums + i))
-                                           : _mm256_maskload_epi32(w->sums + i, lanes);
+        __m256i sums = load_i32(w->sums + i, w->n - i);
+
+        if (!wide)
+            sums = _mm256_sub_epi32(sums, load_i32(w->offset + i, w->n - i));
         const __m256 v =
             _mm256_fmadd_ps(_mm256_cvtepi32_ps(sums), load(w->scale + i, w->n - i), plus);
 
@@ -490,39 +503,54 @@ INLINE __m256i exp_units(__m256 x, __m256 unit)
     return _mm256_cvtps_epi32(_mm256_mul_ps(y, _mm256_castsi256_ps(power)));
 }
 
-/* Rows have 16 bits: of 1 part always. */
-static float weigh(const oto_weigh *w, void *a)
+/* 16 weights from i on, as elements of 16 bits, or as bytes in one part or two. */
+INLINE void store_weights(const bool wide, const int parts, __m256i words, char *a, int n_pad,
+                          int i)
 {
-    int16_t *out = a;
+    const int n = OTO_MIN(16, n_pad - i);
+    const size_t size = wide ? 2 : 1;
+    const __m256i high = parts == 2 ? _mm256_srli_epi16(words, 7) : words;
+    const __m256i low = _mm256_and_si256(words, _mm256_set1_epi16(127));
+    /* packed within 128-bit lanes: high, low, high, low */
+    const __m256i bytes = _mm256_permute4x64_epi64(_mm256_packus_epi16(high, low), 0xd8);
+    const __m256i v = wide ? words : bytes;
+    const __m128i v1 = _mm256_extracti128_si256(v, 1);
+
+    if (n == 16 && wide) {
+        _mm256_storeu_si256((__m256i *)(void *)(a + 2 * i), v);
+    } else if (n == 16) {
+        _mm_storeu_si128((__m128i *)(void *)(a + i), _mm256_castsi256_si128(v));
+        if (parts == 2)
+            _mm_storeu_si128((__m128i *)(void *)(a + n_pad + i), v1);
+    } else {
+        memcpy(a + (size_t)i * size, &v, (size_t)n * size);
+        if (parts == 2)
+            memcpy(a + n_pad + i, &v1, (size_t)n);
+    }
+}
+
+INLINE float weigh_row(const bool wide, const int parts, const oto_weigh *w, char *a)
+{
     const float by = w->by * 1.44269504f;
-    const __m256 by8 = _mm256_set1_ps(by), most = _mm256_set1_ps(score_row(w) * by);
+    const __m256 by8 = _mm256_set1_ps(by), most = _mm256_set1_ps(score_row(wide, w) * by);
     const __m256 unit = _mm256_set1_ps(w->unit);
     __m256i sum = _mm256_setzero_si256();
-    int i = 0;
 
-    for (; i + 16 <= w->n; i += 16) {
+    for (int i = 0; i < w->n_pad; i += 16) {
         __m256i q[2];
 
         UNROLL for (int j = 0; j < 2; j++)
         {
-            const __m256 s = _mm256_loadu_ps(w->scores + i + 8 * j);
+            const int left = w->n - i - 8 * j;
+            const __m256 s = load(w->scores + i + 8 * j, left);
 
             q[j] = exp_units(_mm256_fmsub_ps(s, by8, most), unit);
+            if (left < 8)
+                q[j] = _mm256_and_si256(q[j], first8(left));
             sum = _mm256_add_epi32(sum, q[j]);
         }
-        _mm256_storeu_si256((__m256i *)(out + i),
-                            _mm256_permute4x64_epi64(_mm256_packus_epi32(q[0], q[1]), 0xd8));
-    }
-    for (; i < w->n_pad; i += 8) {
-        const __m256 s = load(w->scores + i, w->n - i);
-        const __m256i q =
-            _mm256_and_si256(exp_units(_mm256_fmsub_ps(s, by8, most), unit), first8(w->n - i));
-        const __m256i words = _mm256_permute4x64_epi64(_mm256_packus_epi32(q, q), 0xd8);
-        int16_t eight[8];
-
-        sum = _mm256_add_epi32(sum, q);
-        _mm_storeu_si128((__m128i *)eight, _mm256_castsi256_si128(words));
-        memcpy(out + i, eight, (size_t)OTO_MIN(8, w->n_pad - i) * sizeof *out);
+        store_weights(wide, parts, _mm256_permute4x64_epi64(_mm256_packus_epi32(q[0], q[1]), 0xd8),
+                      a, w->n_pad, i);
     }
     const __m128i four =
         _mm_add_epi32(_mm256_castsi256_si128(sum), _mm256_extracti128_si256(sum, 1));
@@ -530,7 +558,20 @@ static float weigh(const oto_weigh *w, void *a)
     return (float)_mm_cvtsi128_si32(_mm_add_epi32(pair, _mm_shuffle_epi32(pair, 0xb1)));
 }
 
-OTO_PACK8(quantise_row, 0)
+/* Rows have 16 bits: of 1 part always. */
+static float weigh(const oto_weigh *w, void *a)
+{
+    return weigh_row(true, 1, w, a);
+}
+
+static float weigh_u8(const oto_weigh *w, void *a)
+{
+    return w->parts == 1 ? weigh_row(false, 1, w, a) : weigh_row(false, 2, w, a);
+}
+
+OTO_PACK_KEYS8(pack_keys, quantise_row, 0)
+OTO_PACK_KEYS8(pack_keys_vnni, prepare_u8, 128)
+OTO_PACK_VALUES8
 
 static void layer_norm(const float *x, const float *gamma, const float *beta, float eps, int n,
                        float *y)
@@ -737,19 +778,28 @@ static float logsumexp_f32(const float *x, int n)
     return most + _mm256_cvtss_f32(ln8(_mm256_set1_ps(sum_lanes(sum[0], sum[1]))));
 }
 
+#define F32_MM                                                                                     \
+    {                                                                                              \
+        .mr = MR, .np = 1, .a_bytes = 4, .prepare = prepare_f32, .tile = f32_tile,                 \
+        .exp_row = exp_row_f32                                                                     \
+    }
+#define BF16_MM                                                                                    \
+    {                                                                                              \
+        .mr = MR, .np = 1, .a_bytes = 4, .prepare = prepare_bf16, .tile = bf16_tile,               \
+        .exp_row = exp_row_bf16                                                                    \
+    }
+#define COMMON                                                                                     \
+    .finish = finish, .pack_values = pack_values, .layer_norm = layer_norm, .to_bf16 = to_bf16,    \
+    .scale = scale_row, .scores = {scores_f32, scores_bf16}, .values = {values_f32, values_bf16}
+#define TABLE(text, which)                                                                         \
+    {                                                                                              \
+        .name = text, .impl = &which, .dot_f32 = dot_f32, .ln_max_f32 = ln_max_f32,                \
+        .argmax_f32 = argmax_f32, .above_f32 = above_f32, .logsumexp_f32 = logsumexp_f32           \
+    }
+
 static const oto_kernels_impl impl = {
-    .mm = {{.mr = MR,
-            .np = 1,
-            .a_bytes = 4,
-            .prepare = prepare_f32,
-            .tile = f32_tile,
-            .exp_row = exp_row_f32},
-           {.mr = MR,
-            .np = 1,
-            .a_bytes = 4,
-            .prepare = prepare_bf16,
-            .tile = bf16_tile,
-            .exp_row = exp_row_bf16},
+    .mm = {F32_MM,
+           BF16_MM,
            {.mr = MR,
             .np = 1,
             .a_bytes = 2,
@@ -757,26 +807,27 @@ static const oto_kernels_impl impl = {
             .prepare = prepare_i8,
             .tile = i8_tile,
             .tile_at = i8_tile_at}},
-    .finish = finish,
     .weigh = weigh,
     .pack_keys = pack_keys,
-    .pack_values = pack_values,
-    .layer_norm = layer_norm,
-    .to_bf16 = to_bf16,
-    .scale = scale_row,
-    .scores = {scores_f32, scores_bf16},
-    .values = {values_f32, values_bf16},
+    COMMON,
 };
-
-const oto_kernels oto_kernels_avx2 = {
-    .name = "avx2",
-    .impl = &impl,
-    .dot_f32 = dot_f32,
-    .ln_max_f32 = ln_max_f32,
-    .argmax_f32 = argmax_f32,
-    .above_f32 = above_f32,
-    .logsumexp_f32 = logsumexp_f32,
+static const oto_kernels_impl impl_vnni = {
+    .mm = {F32_MM,
+           BF16_MM,
+           {.mr = MR,
+            .np = 1,
+            .a_bytes = 1,
+            .zero = 128,
+            .bits = 8,
+            .prepare = prepare_u8,
+            .tile = oto_avxvnni_tile,
+            .tile_at = oto_avxvnni_tile_at}},
+    .weigh = weigh_u8,
+    .pack_keys = pack_keys_vnni,
+    COMMON,
 };
+const oto_kernels oto_kernels_avx2 = TABLE("avx2", impl);
+const oto_kernels oto_kernels_avxvnni = TABLE("avxvnni", impl_vnni);
 
 #else
 typedef int oto_no_avx2; /* a translation unit is never empty */

@@ -592,7 +592,8 @@ static float weigh(const oto_weigh *w, void *a)
     return w->parts == 1 ? weigh_row(1, w, a) : weigh_row(2, w, a);
 }
 
-OTO_PACK8(prepare_i8, 128)
+OTO_PACK_KEYS8(pack_keys, prepare_i8, 128)
+OTO_PACK_VALUES8
 
 static void layer_norm(const float *x, const float *gamma, const float *beta, float eps, int n,
                        float *y)

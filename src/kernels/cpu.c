@@ -33,6 +33,11 @@ static bool has_avx2(void)
     return HAS("avx2") && HAS("fma") && has_f16c();
 }
 
+static bool has_avxvnni(void)
+{
+    return has_avx2() && oto_avxvnni_usable();
+}
+
 static bool has_avx512(void)
 {
     return has_avx2() && HAS("avx512f") && HAS("avx512bw") && HAS("avx512dq") && HAS("avx512vl") &&
@@ -76,7 +81,8 @@ static const struct {
 } tables[] = {
 #if defined(__x86_64__)
     {&oto_kernels_amx, has_amx, NULL},       {&oto_kernels_avx512bf16, has_avx512bf16, is_intel},
-    {&oto_kernels_avx512, has_avx512, NULL}, {&oto_kernels_avx2, has_avx2, NULL},
+    {&oto_kernels_avx512, has_avx512, NULL}, {&oto_kernels_avxvnni, has_avxvnni, NULL},
+    {&oto_kernels_avx2, has_avx2, NULL},
 #endif
 #if defined(__aarch64__)
     {&oto_kernels_neon, has_neon, NULL},
@@ -104,7 +110,8 @@ int oto_cpu_select(const char *name, oto_err *e)
         return 0;
     }
     return oto_fail(e, OTO_E_USAGE,
-                    "OTOLITH_CPU=%s: unknown; one of amx, avx512bf16, avx512, avx2, neon, scalar",
+                    "OTOLITH_CPU=%s: unknown; one of amx, avx512bf16, avx512, avxvnni, avx2, neon, "
+                    "scalar",
                     name);
 }
 
@@ -155,8 +162,8 @@ const char *oto_cpu_features(void)
     ADD("avx512vl");
     ADD("avx512vnni");
     ADD("avx512bf16");
+    add_feature("avxvnni", has_avxvnni());
 #if defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 11
-    ADD("avxvnni");
     ADD("amx-tile");
     ADD("amx-int8");
     ADD("amx-bf16");

@@ -47,8 +47,8 @@ void oto_mat_row(const oto_mat *w, int row, float *out);
  */
 
 /* Text names of the tables in order of preference, best first: "amx" (avx512 and tiles of bytes),
- * "avx512bf16" (not on Intel, whose instruction is slow), "avx512" (F/BW/DQ/VL/VNNI), "avx2"
- * (AVX2/FMA/F16C), "neon", "scalar".
+ * "avx512bf16" (not on Intel, whose instruction is slow), "avx512" (F/BW/DQ/VL/VNNI), "avxvnni"
+ * (avx2 and AVX-VNNI), "avx2" (AVX2/FMA/F16C), "neon", "scalar".
  * OTOLITH_CPU=name forces one; an unknown or unsupported name is an error. */
 int oto_cpu_init(oto_err *e) OTO_CHECK; /* once, at start-up; later calls do nothing */
 const char *oto_cpu_table(void);

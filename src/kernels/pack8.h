@@ -79,15 +79,16 @@ oto_pack_values8(const int d, const float *v, size_t ld, int t, char *out, float
 }
 
 /* The two functions of a table, compiled for either size of head. */
-#define OTO_PACK8(prepare, zero)                                                                   \
-    static void pack_keys(const float *k, size_t ld, int t, int d, char *out, float *scale,        \
-                          int32_t *sums)                                                           \
+#define OTO_PACK_KEYS8(name, prepare, zero)                                                        \
+    static void name(const float *k, size_t ld, int t, int d, char *out, float *scale,             \
+                     int32_t *sums)                                                                \
     {                                                                                              \
         if (d == OTO_HEAD)                                                                         \
             oto_pack_keys8(prepare, zero, OTO_HEAD, k, ld, t, out, scale, sums);                   \
         else                                                                                       \
             oto_pack_keys8(prepare, zero, OTO_HEAD_MAX, k, ld, t, out, scale, sums);               \
-    }                                                                                              \
+    }
+#define OTO_PACK_VALUES8                                                                           \
     static void pack_values(const float *v, size_t ld, int t, int d, char *out, float *scale)      \
     {                                                                                              \
         if (d == OTO_HEAD)                                                                         \

@@ -76,6 +76,12 @@ __attribute__((target("avx2,fma"))) static void f32_avx2(void)
     CHAINS_OF(__m256, _mm256_setzero_ps(), _mm256_fmadd_ps(a, b, acc[i]), "x");
 }
 
+__attribute__((target("avx2,avxvnni"))) static void i8_avxvnni(void)
+{
+    const __m256i a = _mm256_set1_epi8(3), b = _mm256_set1_epi8(2);
+    CHAINS_OF(__m256i, _mm256_setzero_si256(), _mm256_dpbusd_avx_epi32(acc[i], a, b), "x");
+}
+
 /* AVX2 has no dot product of bytes: widened pairs are multiplied and added. A factor that the
  * compiler knows nothing about: a product of constants would be made once, before the loop. */
 __attribute__((target("avx2"))) static void i8_avx2(void)
@@ -143,9 +149,11 @@ static loop choose(oto_dtype type)
         return (loop){i8_avx512, 128};
     if (wide)
         return (loop){f32_avx512, 32};
+    if (type == OTO_I8 && strcmp(table, "avxvnni") == 0)
+        return (loop){i8_avxvnni, 64};
     if (type == OTO_I8 && strcmp(table, "avx2") == 0)
         return (loop){i8_avx2, 32};
-    if (strcmp(table, "avx2") == 0)
+    if (strncmp(table, "avx", 3) == 0)
         return (loop){f32_avx2, 16};
 #elif defined(__aarch64__)
     if (type == OTO_I8 && strcmp(table, "neon") == 0)

@@ -253,7 +253,8 @@ static float weigh(const oto_weigh *w, void *a)
     return (float)sum;
 }
 
-OTO_PACK8(prepare_i8, 0)
+OTO_PACK_KEYS8(pack_keys, prepare_i8, 0)
+OTO_PACK_VALUES8
 
 static void layer_norm(const float *x, const float *gamma, const float *beta, float eps, int n,
                        float *y)

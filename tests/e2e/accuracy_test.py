@@ -49,7 +49,7 @@ def test_forced_kernels(data, models):
         options = ["-m", "whisper-tiny.en", "--compute", compute, "-q", "-f", "json"]
         options.append(os.path.join(data, "en20.wav"))
         said = {}
-        for table in ("amx", "avx512bf16", "avx512", "avx2", "neon", "scalar"):
+        for table in ("amx", "avx512bf16", "avx512", "avxvnni", "avx2", "neon", "scalar"):
             env = {"OTOLITH_CPU": table}
             if tool.run("--version", env=env).status == 0:
                 j = json.loads(tool.good("transcribe", *options, env=env).out)

@@ -1,5 +1,6 @@
-/* The AVX-512 and AMX that src/kernels/avx512.c and amx.c use, in plain C, after Intel's pseudocode
- * (Intrinsics Guide): so its tables are tested on machines that lack the instructions. Vectors are
+/* The AVX-512, AMX and AVX-VNNI that src/kernels/avx512.c, amx.c and avxvnni.c use, in plain C,
+ * after Intel's pseudocode (Intrinsics Guide): so their tables are tested on machines that lack the
+ * instructions. Vectors are
  * GCC's, of the same size and with the same names; whatever is not listed here fails to compile. */
 #ifndef OTO_EMULATED_IMMINTRIN_H
 #define OTO_EMULATED_IMMINTRIN_H
@@ -51,6 +52,11 @@ EMU __m256i _mm256_loadu_si256(const __m256i *p)
 
     memcpy(&v, p, sizeof v);
     return v;
+}
+
+EMU void _mm256_storeu_si256(__m256i *p, __m256i v)
+{
+    memcpy(p, &v, sizeof v);
 }
 
 EMU void _mm512_storeu_ps(void *p, __m512 v)
@@ -510,6 +516,43 @@ EMU __m512i _mm512_dpbusd_epi32(__m512i sum, __m512i a, __m512i b)
     for (int i = 0; i < 64; i++)
         out[i / 4] += ((emu_ub)a)[i] * ((emu_b)b)[i];
     return (__m512i)out;
+}
+
+/* The same in 256 bits. */
+EMU __m256i _mm256_dpbusd_avx_epi32(__m256i sum, __m256i a, __m256i b)
+{
+    int32_t out[8];
+    uint8_t x[32];
+    int8_t w[32];
+
+    memcpy(out, &sum, sizeof out);
+    memcpy(x, &a, sizeof x);
+    memcpy(w, &b, sizeof w);
+    for (int i = 0; i < 32; i++)
+        out[i / 4] += x[i] * w[i];
+    memcpy(&sum, out, sizeof out);
+    return sum;
+}
+
+EMU __m256i _mm256_add_epi32(__m256i a, __m256i b)
+{
+    typedef int32_t lanes __attribute__((vector_size(32)));
+
+    return (__m256i)((lanes)a + (lanes)b);
+}
+
+EMU __m256i _mm256_set1_epi32(int x)
+{
+    const int32_t v[8] = {x, x, x, x, x, x, x, x};
+    __m256i out;
+
+    memcpy(&out, v, sizeof out);
+    return out;
+}
+
+EMU __m256i _mm256_setzero_si256(void)
+{
+    return _mm256_set1_epi32(0);
 }
 
 /* ---- bf16 ---- */
