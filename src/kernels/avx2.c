@@ -37,6 +37,7 @@ INLINE __m256 load(const float *x, int n)
     return n >= 8 ? _mm256_loadu_ps(x) : _mm256_maskload_ps(x, first8(n));
 }
 
+/* The same of integers. */
 INLINE __m256i load_i32(const int32_t *x, int n)
 {
     return n >= 8 ? _mm256_loadu_si256((const __m256i *)x) : _mm256_maskload_epi32(x, first8(n));
@@ -229,7 +230,7 @@ static float prepare_bf16(const float *x, int k, void *a)
     return 1;
 }
 
-static float abs_max(const float *x, int n)
+INLINE float abs_max(const float *x, int n)
 {
     __m256 most = _mm256_setzero_ps(), most2 = most;
     int i = 0;
@@ -505,9 +506,8 @@ INLINE __m256i exp_units(__m256 x, __m256 unit)
 
 /* 16 weights from i on, as elements of 16 bits, or as bytes in one part or two. */
 INLINE void store_weights(const bool wide, const int parts, __m256i words, char *a, int n_pad,
-                          int i)
+                          int i, int n)
 {
-    const int n = OTO_MIN(16, n_pad - i);
     const size_t size = wide ? 2 : 1;
     const __m256i high = parts == 2 ? _mm256_srli_epi16(words, 7) : words;
     const __m256i low = _mm256_and_si256(words, _mm256_set1_epi16(127));
@@ -529,29 +529,40 @@ INLINE void store_weights(const bool wide, const int parts, __m256i words, char 
     }
 }
 
+/* 16 numerators from i on, those from n on zero where some may be; adds them to the sum. */
+INLINE __m256i weights16(const bool whole, const oto_weigh *w, int i, __m256 by8, __m256 most,
+                         __m256 unit, __m256i *sum)
+{
+    __m256i q[2];
+
+    UNROLL for (int j = 0; j < 2; j++)
+    {
+        const int left = w->n - i - 8 * j;
+        const float *from = w->scores + i + 8 * j;
+        const __m256 s = whole ? _mm256_loadu_ps(from) : load(from, left);
+
+        q[j] = exp_units(_mm256_fmsub_ps(s, by8, most), unit);
+        if (!whole)
+            q[j] = _mm256_and_si256(q[j], first8(left));
+        *sum = _mm256_add_epi32(*sum, q[j]);
+    }
+    return _mm256_permute4x64_epi64(_mm256_packus_epi32(q[0], q[1]), 0xd8);
+}
+
 INLINE float weigh_row(const bool wide, const int parts, const oto_weigh *w, char *a)
 {
     const float by = w->by * 1.44269504f;
     const __m256 by8 = _mm256_set1_ps(by), most = _mm256_set1_ps(score_row(wide, w) * by);
     const __m256 unit = _mm256_set1_ps(w->unit);
     __m256i sum = _mm256_setzero_si256();
+    int i = 0;
 
-    for (int i = 0; i < w->n_pad; i += 16) {
-        __m256i q[2];
-
-        UNROLL for (int j = 0; j < 2; j++)
-        {
-            const int left = w->n - i - 8 * j;
-            const __m256 s = load(w->scores + i + 8 * j, left);
-
-            q[j] = exp_units(_mm256_fmsub_ps(s, by8, most), unit);
-            if (left < 8)
-                q[j] = _mm256_and_si256(q[j], first8(left));
-            sum = _mm256_add_epi32(sum, q[j]);
-        }
-        store_weights(wide, parts, _mm256_permute4x64_epi64(_mm256_packus_epi32(q[0], q[1]), 0xd8),
-                      a, w->n_pad, i);
-    }
+    for (; i + 16 <= w->n; i += 16)
+        store_weights(wide, parts, weights16(true, w, i, by8, most, unit, &sum), a, w->n_pad, i,
+                      16);
+    if (i < w->n_pad)
+        store_weights(wide, parts, weights16(false, w, i, by8, most, unit, &sum), a, w->n_pad, i,
+                      w->n_pad - i);
     const __m128i four =
         _mm_add_epi32(_mm256_castsi256_si128(sum), _mm256_extracti128_si256(sum, 1));
     const __m128i pair = _mm_add_epi32(four, _mm_shuffle_epi32(four, 0x4e));

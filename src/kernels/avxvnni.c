@@ -20,6 +20,12 @@
 #endif
 #define MR     6
 #define CHAINS 4 /* at most */
+/* Keeps a sum in its register: gcc copies and spills those of several chains else. */
+#if defined(__AVXVNNI__) && !defined(__clang__)
+#define STAY(v) __asm__("" : "+x"(v))
+#else
+#define STAY(v) (void)0
+#endif
 
 #if defined(OTO_EMULATED_IMMINTRIN_H)
 bool oto_avxvnni_usable(void)
@@ -54,6 +60,8 @@ INLINE void step(const int m, __m256i acc[MR][2], size_t group, const char *a, s
 
         acc[i][0] = _mm256_dpbusd_avx_epi32(acc[i][0], x, w0);
         acc[i][1] = _mm256_dpbusd_avx_epi32(acc[i][1], x, w1);
+        STAY(acc[i][0]);
+        STAY(acc[i][1]);
     }
 }
 

@@ -187,7 +187,8 @@ static inline float oto_fma(float a, float b, float c)
 extern const oto_kernels oto_kernels_scalar, oto_kernels_avx2, oto_kernels_avxvnni,
     oto_kernels_avx512, oto_kernels_avx512bf16, oto_kernels_amx, oto_kernels_neon;
 
-/* avxvnni.c: I8's tiles of avx2.c's table for VNNI. */
+/* avxvnni.c: I8's tiles of avx2.c's table for VNNI. Nothing of it is to be called without AVX2, nor
+ * the tiles unless usable. */
 bool oto_avxvnni_usable(void);
 void oto_avxvnni_tile(int m, int np, int groups, const void *a, size_t lda, const void *w,
                       size_t ldw, void *c, size_t ldc);

@@ -1,7 +1,7 @@
 /* The AVX-512, AMX and AVX-VNNI that src/kernels/avx512.c, amx.c and avxvnni.c use, in plain C,
  * after Intel's pseudocode (Intrinsics Guide): so their tables are tested on machines that lack the
- * instructions. Vectors are
- * GCC's, of the same size and with the same names; whatever is not listed here fails to compile. */
+ * instructions. Vectors are GCC's, of the same size and with the same names; whatever is not listed
+ * here fails to compile. */
 #ifndef OTO_EMULATED_IMMINTRIN_H
 #define OTO_EMULATED_IMMINTRIN_H
 
