@@ -325,10 +325,11 @@ static int hear_all(job *j, oto_err *e)
         samples += (int64_t)b->n;
         j->out->audio_ms = samples / OTO_MS;
         if (b->last && b->rc != 0) {
+            /* Whoever wants no more is not offered the rest, nor the same again. */
+            if (!j->o->whole && take_block(j, b, NULL) == OTO_E_CANCELLED)
+                return oto_fail(e, OTO_E_CANCELLED, "cancelled");
             if (e != NULL)
                 *e = b->error;
-            if (!j->o->whole)
-                take_block(j, b, NULL);
             return b->rc;
         }
         if ((rc = take_block(j, b, e)) != 0 || b->last || (rc = idle_progress(j, b, e)) != 0)
