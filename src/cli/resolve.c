@@ -65,6 +65,7 @@ static int in_child(int (*fn)(prepared *p, oto_err *e), prepared *p, oto_err *e)
     oto_err theirs = {0};
     int fds[2], status;
     ssize_t got;
+    const pid_t parent = getpid();
     pid_t pid;
 
     fflush(NULL);
@@ -80,6 +81,8 @@ static int in_child(int (*fn)(prepared *p, oto_err *e), prepared *p, oto_err *e)
         signal(SIGINT, SIG_DFL);
         signal(SIGTERM, SIG_DFL);
         prctl(PR_SET_PDEATHSIG, SIGKILL); /* a fetch goes on the next time */
+        if (getppid() != parent)
+            _exit(2);
         close(fds[0]);
         if (fn(p, &theirs) != 0) {
             const ssize_t sent = write(fds[1], &theirs, sizeof theirs);
