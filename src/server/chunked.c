@@ -48,6 +48,12 @@ void oto_chunked_end(oto_exchange *x)
         lws_rx_flow_control(x->wsi, 1);
 }
 
+void oto_chunked_rest(oto_exchange *x)
+{
+    if (x->chunked && x->body_done)
+        lws_set_timeout(x->wsi, NO_PENDING_TIMEOUT, 0);
+}
+
 static int read_tls(SSL *ssl, char *p, int n)
 {
     int got;

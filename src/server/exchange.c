@@ -177,10 +177,7 @@ static void came_back(gateway *w, oto_exchange *x)
         key_checked(x);
         return;
     }
-    /* For the library such a body is never over: its half minute for the next piece would end an
-     * exchange that waits for its job. */
-    if (x->chunked && x->body_done)
-        lws_set_timeout(x->wsi, NO_PENDING_TIMEOUT, 0);
+    oto_chunked_rest(x);
     if (x->look != NULL && !x->ended && x->kind != OTO_REPLY_WHOLE && x->kind != OTO_REPLY_FILE &&
         x->kind != OTO_REPLY_ABORT) {
         if (!x->waiting)

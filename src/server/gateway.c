@@ -184,6 +184,8 @@ static void attend(gateway *w, oto_exchange *x, int64_t now, bool news)
 {
     if (x->at_desk) {
         x->missed |= news;
+        if (x->wsi != NULL && !x->headers_sent)
+            oto_chunked_rest(x);
         return;
     }
     if (x->wsi == NULL) {

@@ -84,6 +84,9 @@ int oto_chunked_open(gateway *w, oto_err *e) OTO_CHECK;
 int oto_chunked_begin(oto_exchange *x) OTO_CHECK;
 /* No longer, if it was. */
 void oto_chunked_end(oto_exchange *x);
+/* Of a request that is known whole: for the library such a body is never over, and its half minute
+ * for the next piece would end an exchange that waits for the disk or for its job. */
+void oto_chunked_rest(oto_exchange *x);
 /* w->g.bodies is readable. */
 void oto_chunked_read(gateway *w);
 
