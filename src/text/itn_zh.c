@@ -7,6 +7,7 @@
  * numbers stay as they were spoken: 十三点五元 becomes 13.5元. */
 #include "text/itn_zh.h"
 
+#include <ctype.h>
 #include <string.h>
 
 /* ---- characters and words ---- */
@@ -96,6 +97,12 @@ static size_t percent(const zh *z, size_t i, bool negative)
     return end;
 }
 
+/* 三分之二, but not 三十分之前. */
+static bool is_part(const zh *z, size_t i)
+{
+    return is_at(z, i, "分之") && is_numeral(z->cp[i + 2]);
+}
+
 /* 三分之二, 一又二分之一 */
 static size_t fraction(const zh *z, size_t i)
 {
@@ -152,6 +159,13 @@ static bool is_time_span(const zh *z, size_t i, size_t end)
            is_numeral(z->cp[i - 3]);
 }
 
+/* 明天早一点来, 晚一点再说: "a bit", unless the day before it makes it a part of one (今晚一点). */
+static bool is_a_bit_early(const zh *z, size_t i)
+{
+    return i > 0 && z->cp[i] == U'一' && z->cp[i + 1] == U'点' &&
+           is_one_of(z->cp[i - 1], U"早晚") && !(i > 1 && is_one_of(z->cp[i - 2], U"今明昨当每"));
+}
+
 /* 三点半, 三点十五分, 下午三点, 三点钟 */
 static size_t clock_time(const zh *z, size_t i)
 {
@@ -176,14 +190,14 @@ static size_t clock_time(const zh *z, size_t i)
         return end;
     }
     if (!is_numeral(z->cp[at])) {
-        if (!day || z->cp[at] == U'儿')
+        if (!day || z->cp[at] == U'儿' || is_a_bit_early(z, i))
             return 0;
         oto_str_puts(z->out, hour.text);
         return end;
     }
     if (!minutes(z, at, &m, &after, &zero))
         return 0;
-    if (z->cp[after] == U'分' && !is_at(z, after, "分之") && !is_at(z, after, "分钟")) {
+    if (z->cp[after] == U'分' && !is_part(z, after) && !is_at(z, after, "分钟")) {
         if (m < 10 && !zero && !day) /* 八点五分 is a mark */
             return 0;
         after++;
@@ -205,7 +219,7 @@ static size_t hours_minutes(const zh *z, size_t i)
     if (!oto_zh_whole_number(z, i, run_end(z, i), &hour) || hour.value > 24 || hour.shorter ||
         z->cp[hour.end] != U'时' ||
         !oto_zh_whole_number(z, hour.end + 1, run_end(z, hour.end + 1), &minute) ||
-        minute.value > 59 || z->cp[minute.end] != U'分' || is_at(z, minute.end, "分之"))
+        minute.value > 59 || z->cp[minute.end] != U'分' || is_part(z, minute.end))
         return 0;
     oto_str_puts(z->out, hour.text);
     copy(z, hour.end, hour.end + 1);
@@ -259,7 +273,8 @@ static size_t month_day(const zh *z, size_t i, bool alone)
     has_day = oto_zh_whole_number(z, at, run_end(z, at), &day) && day.value >= 1 &&
               day.value <= 31 && !day.shorter;
     if (has_day && z->cp[day.end] != U'日' && z->cp[day.end] != U'号')
-        has_day = day.value >= 10 && longest(z, ITN_MEASURE, day.end) == NULL &&
+        has_day = day.value >= 10 && longest(z, ITN_KEEP, at) == NULL && /* 三月十分重要 */
+                  longest(z, ITN_MEASURE, day.end) == NULL &&
                   longest(z, ITN_UNIT, day.end) == NULL && !is_at(z, day.end, "几") &&
                   z->cp[day.end] != U'点' && z->cp[day.end] != U'来';
     alone = alone || is_at(z, at, "份") || is_at(z, at, "初") || is_at(z, at, "上旬") ||
@@ -324,6 +339,23 @@ static size_t dotted(const zh *z, size_t i)
     return k;
 }
 
+/* What follows an amount: nothing, a stop, or a word that hangs on no numeral. */
+static bool ends_amount(uint32_t c)
+{
+    return c == 0 || (c < 0x80 && !isalnum((int)c)) ||
+           is_one_of(c, U"，。！？；：、…—）”’」』》　钱吧了的吗呢啊呀嘛左每买卖就也");
+}
+
+/* The digit of 三块五 and 三块五毛, not that of 一块三明治, 一块二手表 and 一块三角形. */
+static bool is_change(const zh *z, size_t after)
+{
+    const uint32_t c = z->cp[after];
+
+    if (c == U'角')
+        return ends_amount(z->cp[after + 1]) || is_numeral(z->cp[after + 1]);
+    return c == U'毛' || ends_amount(c);
+}
+
 /* 三千三百八十元五角八分 to 3380.58元; 三块五 to 3块5 */
 static size_t money(const zh *z, size_t i)
 {
@@ -339,9 +371,7 @@ static size_t money(const zh *z, size_t i)
     if (tenths < 0 || (x.value >= 10000 && x.value % 10000 == 0))
         return 0;
     if (z->cp[x.end] == U'块') {
-        if (z->cp[at + 1] != U'毛' && z->cp[at + 1] != U'角' &&
-            (longest(z, ITN_MEASURE, at + 1) != NULL || longest(z, ITN_UNIT, at + 1) != NULL ||
-             longest(z, ITN_KEEP, at) != NULL))
+        if (!is_change(z, at + 1) || longest(z, ITN_KEEP, at) != NULL)
             return 0;
         oto_str_puts(z->out, x.text);
         copy(z, x.end, at);
@@ -350,7 +380,7 @@ static size_t money(const zh *z, size_t i)
     }
     if (z->cp[at + 1] != U'角' && z->cp[at + 1] != U'毛')
         return 0;
-    if (run_end(z, at + 2) == at + 3 && z->cp[at + 3] == U'分' && !is_at(z, at + 3, "分之"))
+    if (run_end(z, at + 2) == at + 3 && z->cp[at + 3] == U'分' && !is_part(z, at + 3))
         hundredths = digit(z->cp[at + 2]);
     oto_str_printf(z->out, "%s.%d", x.text, tenths);
     if (hundredths >= 0)
