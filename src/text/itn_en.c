@@ -224,6 +224,10 @@ static size_t ordinal_alone(en *x, size_t i)
 
     if (!ordinal(x, i, &end, &v) || v < 10 || goes_on(x, end))
         return 0;
+    /* "a tenth of a second", "an eleventh of it" */
+    if (i > 0 && x->w[i].joined && (is(x, i - 1, "a") || is(x, i - 1, "an")) &&
+        is_next(x, end, "of"))
+        return 0;
     /* thirty second: a clip of thirty seconds, unless it is said to be one of many */
     if (x->w[end - 1].ord == 2 && !(i > 0 && is(x, i - 1, "the")) && !is_any(x, end, behind))
         return 0;
@@ -254,6 +258,14 @@ static char half_day(const en *x, size_t i, size_t *to)
     p += *p == '.';
     *to = (size_t)(p - x->low);
     return c;
+}
+
+/* "which one am i", but not "at nine am i left" and "nine a.m. i left". */
+static bool is_am_i(const en *x, size_t hour, size_t end)
+{
+    return is_next(x, end, "am") && is_next(x, end + 1, "i") &&
+           !(hour > 0 && x->w[hour].joined &&
+             oto_en_phrase(x, ITN_DAYPART, hour - 1, &(size_t){0}) != NULL);
 }
 
 static bool minute(const en *x, size_t i, size_t *end, int64_t *m)
@@ -287,7 +299,7 @@ static size_t clock_time(en *x, size_t i)
         m = -1;
     if (goes_on(x, end))
         return 0;
-    half = half_day(x, end, &to);
+    half = is_am_i(x, i, end) ? 0 : half_day(x, end, &to);
     if (half == 0 &&
         (m < 0 || i == 0 || oto_en_phrase(x, ITN_DAYPART, i - 1, &(size_t){0}) == NULL ||
          !x->w[i].joined || counted(x, end)))
@@ -340,6 +352,8 @@ static int64_t gcd(int64_t a, int64_t b)
 /* "two thirds" at i. */
 static bool is_fraction(const en *x, size_t i, size_t *end, int64_t *above, int64_t *below)
 {
+    static const char *const kinds[] = {"party", "parties", "person", "world", "grader", "graders",
+                                        "grade", "floor",   "street", "day",   "time",   NULL};
     const word *p = i + 1 < x->n ? &x->w[i + 1] : NULL;
 
     if (p == NULL || !p->joined || p->part == 0)
@@ -347,6 +361,10 @@ static bool is_fraction(const en *x, size_t i, size_t *end, int64_t *above, int6
     *above = x->w[i].card;
     *below = p->part;
     *end = i + 2;
+    /* "one third-party library", "one third party library" */
+    if (*above == 1 && *end < x->n &&
+        (x->w[*end].hyphen || (x->w[*end].joined && is_any(x, *end, kinds))))
+        return false;
     return *above >= 1 && *above < *below && gcd(*above, *below) == 1 &&
            (x->low[p->to - 1] == 's') == (*above > 1);
 }
