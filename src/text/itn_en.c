@@ -299,7 +299,7 @@ static size_t clock_time(en *x, size_t i)
         m = -1;
     if (goes_on(x, end))
         return 0;
-    half = is_am_i(x, i, end) ? 0 : half_day(x, end, &to);
+    half = m < 0 && is_am_i(x, i, end) ? 0 : half_day(x, end, &to);
     if (half == 0 &&
         (m < 0 || i == 0 || oto_en_phrase(x, ITN_DAYPART, i - 1, &(size_t){0}) == NULL ||
          !x->w[i].joined || counted(x, end)))
@@ -352,8 +352,9 @@ static int64_t gcd(int64_t a, int64_t b)
 /* "two thirds" at i. */
 static bool is_fraction(const en *x, size_t i, size_t *end, int64_t *above, int64_t *below)
 {
-    static const char *const kinds[] = {"party", "parties", "person", "world", "grader", "graders",
-                                        "grade", "floor",   "street", "day",   "time",   NULL};
+    static const char *const kinds[] = {
+        "party",  "parties", "person", "world", "grader", "graders", "grade",      "floor",
+        "street", "day",     "time",   "year",  "place",  "round",   "generation", NULL};
     const word *p = i + 1 < x->n ? &x->w[i + 1] : NULL;
 
     if (p == NULL || !p->joined || p->part == 0)

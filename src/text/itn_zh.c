@@ -162,8 +162,8 @@ static bool is_time_span(const zh *z, size_t i, size_t end)
 /* 明天早一点来, 晚一点再说: "a bit", unless the day before it makes it a part of one (今晚一点). */
 static bool is_a_bit_early(const zh *z, size_t i)
 {
-    return i > 0 && z->cp[i] == U'一' && z->cp[i + 1] == U'点' &&
-           is_one_of(z->cp[i - 1], U"早晚") && !(i > 1 && is_one_of(z->cp[i - 2], U"今明昨当每"));
+    return !is_time_span(z, i, i + 1) && i > 0 && z->cp[i] == U'一' && z->cp[i + 1] == U'点' &&
+           is_one_of(z->cp[i - 1], U"早晚") && !(i > 1 && is_one_of(z->cp[i - 2], U"今明昨当每最"));
 }
 
 /* 三点半, 三点十五分, 下午三点, 三点钟 */
@@ -343,7 +343,7 @@ static size_t dotted(const zh *z, size_t i)
 static bool ends_amount(uint32_t c)
 {
     return c == 0 || (c < 0x80 && !isalnum((int)c)) ||
-           is_one_of(c, U"，。！？；：、…—）”’」』》　钱吧了的吗呢啊呀嘛左每买卖就也");
+           is_one_of(c, U"，。！？；：、…—）”’」』》　钱吧了的吗呢啊呀嘛每买卖就也");
 }
 
 /* The digit of 三块五 and 三块五毛, not that of 一块三明治, 一块二手表 and 一块三角形. */
@@ -353,7 +353,7 @@ static bool is_change(const zh *z, size_t after)
 
     if (c == U'角')
         return ends_amount(z->cp[after + 1]) || is_numeral(z->cp[after + 1]);
-    return c == U'毛' || ends_amount(c);
+    return c == U'毛' || ends_amount(c) || is_at(z, after, "左右");
 }
 
 /* 三千三百八十元五角八分 to 3380.58元; 三块五 to 3块5 */
