@@ -283,6 +283,9 @@ static bool minute(const en *x, size_t i, size_t *end, int64_t *m)
 
 static size_t clock_time(en *x, size_t i)
 {
+    /* "after two thirty day trials"; no measures, for behind a year they may be anything */
+    static const char *const spans[] = {"second", "day",  "week",  "month", "mile",
+                                        "foot",   "inch", "pound", NULL};
     const int64_t hour = x->w[i].card;
     int64_t m = -1;
     size_t end = i + 1, to;
@@ -302,7 +305,7 @@ static size_t clock_time(en *x, size_t i)
     half = m < 0 && is_am_i(x, i, end) ? 0 : half_day(x, end, &to);
     if (half == 0 &&
         (m < 0 || i == 0 || oto_en_phrase(x, ITN_DAYPART, i - 1, &(size_t){0}) == NULL ||
-         !x->w[i].joined || counted(x, end)))
+         !x->w[i].joined || counted(x, end) || (x->w[end].joined && is_any(x, end, spans))))
         return 0;
     replace(x, i, end);
     oto_str_printf(x->out, "%lld", (long long)hour);
