@@ -250,7 +250,9 @@ static bool submit(oto_exchange *x, oto_store *store, oto_order *o, oto_job *job
         o->submission.audio = audio;
         rc = oto_store_submit(store, &o->submission, so->max_queued, x->key_max_jobs,
                               oto_clock_ms(), x->a, job, &existing, &e);
-        if (rc != 0 || existing)
+        /* Where writing failed, the job may yet come to light after a restart; a sweep sees to a
+         * recording that nobody wants. */
+        if ((rc != 0 && rc != OTO_E_IO) || existing)
             oto_spool_remove(so->spool, audio);
     }
     if (rc == 0)

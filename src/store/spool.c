@@ -124,10 +124,11 @@ static int sync_folder(const oto_spool *s, oto_err *e)
     const int fd = open(s->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     int rc = 0;
 
-    if (fd < 0 || oto_fault("sync", EIO) || fsync(fd) != 0)
+    if (fd < 0)
+        return oto_fail_errno(e, "%s", s->dir);
+    if (oto_fault("sync", EIO) || fsync(fd) != 0)
         rc = oto_fail(e, OTO_E_IO, "%s: %s", s->dir, strerror(errno));
-    if (fd >= 0)
-        close(fd);
+    close(fd);
     return rc;
 }
 

@@ -139,7 +139,8 @@ int oto_sql_fail(oto_store *s, oto_err *e)
         if (code == SQLITE_IOERR_FSYNC || code == SQLITE_IOERR_DIR_FSYNC)
             s->sync_failed = true;
         /* The index of the log is a file of its own, which finds no room first. */
-        else if (code == SQLITE_IOERR_SHMSIZE || sqlite3_system_errno(s->db) == ENOSPC)
+        else if (code == SQLITE_IOERR_SHMSIZE || sqlite3_system_errno(s->db) == ENOSPC ||
+                 sqlite3_system_errno(s->db) == EDQUOT)
             return oto_fail(e, OTO_E_NO_SPACE, "%s: no space left", s->path);
         return oto_fail(e, OTO_E_IO, "%s: %s (%d)", s->path, text, code);
     default:

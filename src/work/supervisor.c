@@ -180,7 +180,8 @@ static void start(tree *t, child *c)
 static bool own_fault(const child *c, int status)
 {
     if (WIFEXITED(status))
-        return WEXITSTATUS(status) != 0 && WEXITSTATUS(status) != OTO_EXIT_RECYCLE;
+        return WEXITSTATUS(status) != 0 && WEXITSTATUS(status) != OTO_EXIT_RECYCLE &&
+               WEXITSTATUS(status) != OTO_EXIT_STORE;
     switch (WTERMSIG(status)) {
     case SIGSEGV:
     case SIGBUS:

@@ -127,6 +127,7 @@ int oto_worker_needs(const oto_worker_options *o, size_t each[], size_t *bytes,
                      oto_err *e) OTO_CHECK;
 
 #define OTO_EXIT_RECYCLE 75 /* a worker that wants a successor */
+#define OTO_EXIT_STORE   74 /* one that cannot write its store: no fault of its jobs */
 
 /* Works until SIGTERM; returns the exit status. Called in a process of its own. */
 int oto_worker_run(const oto_worker_options *o, oto_board *b, int index);

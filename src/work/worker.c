@@ -665,6 +665,9 @@ static void keep_time(oto_worker *w, clockwork *c)
         c->beaten = now;
     }
     if (now - c->expired >= EXPIRE_MS) {
+        /* Its own first: leases go by the wall clock, which may have leapt. */
+        renew_leases(w);
+        c->renewed = now;
         if (oto_store_expire(w->store, oto_clock_ms(), &n, NULL) == 0 && n > 0)
             oto_log(OTO_LOG_WARN, "%s: %d lease(s) had run out", w->name, n);
         c->expired = now;
@@ -684,7 +687,7 @@ static void keep_time(oto_worker *w, clockwork *c)
     if (why != NULL)
         drain(w, c, why, OTO_EXIT_RECYCLE);
     if (store_lost(w)) {
-        drain(w, c, "the store cannot be written", 1);
+        drain(w, c, "the store cannot be written", OTO_EXIT_STORE);
         stop_lanes(w);
     }
     if (c->draining_since == 0)
