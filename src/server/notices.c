@@ -38,7 +38,8 @@ typedef struct {
     struct curl_slist *headers;
     char *body;
     char id[40];
-    int tries; /* before this one */
+    int tries;   /* before this one */
+    int64_t due; /* again, should this process not live to see its end */
     size_t reply_bytes;
 } delivery;
 
@@ -249,12 +250,12 @@ static void close_delivery(delivery *d)
 }
 
 /* body becomes the delivery's. False when there is no memory for it. */
-static bool open_delivery(const oto_server_options *o, const oto_job *j, int tries, char *body,
-                          delivery *d)
+static bool open_delivery(const oto_server_options *o, const oto_job *j, int tries, int64_t due,
+                          char *body, delivery *d)
 {
     char agent[60];
 
-    *d = (delivery){.c = curl_easy_init(), .body = body, .tries = tries};
+    *d = (delivery){.c = curl_easy_init(), .body = body, .tries = tries, .due = due};
     snprintf(d->id, sizeof d->id, "%s", j->id);
     snprintf(agent, sizeof agent, "otolith/%s", o->version);
     if (d->c == NULL || body == NULL || !add_headers(d, o->webhook_secret) ||
@@ -306,24 +307,30 @@ static const char *text_of(struct oto_notices *n, const oto_job *j)
     return text.p;
 }
 
+/* When the try after the one that was the tries-th is due, if that fails at `now`; 0: never. */
+static int64_t next_try(int tries, int64_t now)
+{
+    return tries < (int)OTO_COUNT(pauses_ms) ? now + pauses_ms[tries] : 0;
+}
+
 /* The next try is written down before this one, so that nothing is forgotten when this process is
- * killed; success takes it back. */
+ * killed: for a time when this one is over. Its end corrects that. */
 static bool start_next(struct oto_notices *n, delivery *d)
 {
     const int last = (int)OTO_COUNT(pauses_ms) - 1;
-    const int64_t now = oto_clock_ms();
-    int64_t next = 0;
+    const int64_t over = oto_clock_ms() + TIMEOUT_S * 1000;
+    int64_t due, next = 0;
     int tries;
     oto_job job;
 
     oto_arena_reset(n->a);
-    if (oto_store_notice(n->store, now, n->a, &job, &tries, NULL) != 0)
+    if (oto_store_notice(n->store, oto_clock_ms(), n->a, &job, &tries, &due, NULL) != 0)
         return false;
     if (tries <= last + 1) /* else one that was broken off at its last try */
-        next = now + pauses_ms[OTO_MIN(tries, last)];
-    if (oto_store_noticed(n->store, job.id, next, NULL) != 0)
+        next = over + pauses_ms[OTO_MIN(tries, last)];
+    if (oto_store_noticed(n->store, job.id, due, next, tries + 1, NULL) != 0)
         return false;
-    if (!open_delivery(n->o, &job, tries, make_body(&job, text_of(n, &job)), d))
+    if (!open_delivery(n->o, &job, tries, next, make_body(&job, text_of(n, &job)), d))
         return false;
     if (curl_multi_add_handle(n->multi, d->c) != CURLM_OK)
         close_delivery(d);
@@ -339,12 +346,14 @@ static bool start_due(struct oto_notices *n)
     return true;
 }
 
+/* A job that ended once more in the meantime is due anew, whatever became of this. */
 static void end_one(struct oto_notices *n, delivery *d, CURLcode rc)
 {
+    const int64_t next = was_taken(d, rc) ? 0 : next_try(d->tries, oto_clock_ms());
     oto_err e = {0};
+    const int noted = oto_store_noticed(n->store, d->id, d->due, next, d->tries + 1, &e);
 
-    if ((was_taken(d, rc) || d->tries >= (int)OTO_COUNT(pauses_ms)) &&
-        oto_store_noticed(n->store, d->id, 0, &e) != 0)
+    if (noted != 0 && noted != OTO_E_NOT_FOUND)
         oto_log(OTO_LOG_WARN, "job %s: its webhook: %s", d->id, e.text);
     curl_multi_remove_handle(n->multi, d->c);
     close_delivery(d);

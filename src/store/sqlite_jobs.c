@@ -221,13 +221,18 @@ int oto_store_find(oto_store *s, const char *client, const char *fingerprint, in
 
 /* ---- lease ---- */
 
-/* The client with the least running sound goes first within a priority. `clients` goes from one to
- * the next by the index, so that a client's thousand waiting jobs cost no more than one. */
+/* The client with the least running sound goes first within a priority. ?3: no pause reaches so
+ * far, but for one that was written before the clock was set back. ?4, ?5: a job that crashed its
+ * worker so often, and is not dead, is given no new company. `clients` goes from one
+ * to the next by the index, so that a client's thousand waiting jobs cost no more than one. */
 static const char next_job[] =
     "WITH RECURSIVE"
     " fit AS NOT MATERIALIZED (SELECT seq, client, priority FROM jobs INDEXED BY jobs_line"
-    "  WHERE state = 0 AND not_before <= ?1 AND (?2 = 0 OR (audio_ms >= 0 AND audio_ms <= ?2))"
-    "  AND (crashes = 0 OR NOT EXISTS (SELECT 1 FROM jobs s WHERE s.state = 1 AND s.crashes > 0))),"
+    "  WHERE state = 0 AND (not_before <= ?1 OR not_before > ?3)"
+    "  AND (?2 = 0 OR (audio_ms >= 0 AND audio_ms <= ?2))"
+    "  AND (crashes = 0 OR NOT EXISTS (SELECT 1 FROM jobs s WHERE s.state = 1 AND s.crashes > 0))"
+    "  AND NOT EXISTS (SELECT 1 FROM jobs s WHERE s.state = 1 AND s.owner = ?4"
+    "   AND s.crashes >= ?5)),"
     " first AS MATERIALIZED (SELECT priority FROM fit ORDER BY priority DESC LIMIT 1),"
     " clients(client) AS (SELECT min(client) FROM jobs INDEXED BY jobs_line"
     "   WHERE state = 0 AND priority = (SELECT priority FROM first)"
@@ -257,7 +262,8 @@ int oto_store_lease(oto_store *s, const char *owner, int64_t lease_ms, int64_t m
         return OTO_E_NOT_FOUND;
     if ((rc = oto_random_hex(fresh, 16, e)) != 0 || (rc = oto_sql_begin(s, e)) != 0)
         return rc;
-    if ((rc = oto_sql_bind(s, &q, e, next_job, "ii", now, max_audio_ms)) == 0)
+    if ((rc = oto_sql_bind(s, &q, e, next_job, "iiiti", now, max_audio_ms, now + LAST_PAUSE_MS,
+                           owner, (int64_t)OTO_MAX_CRASHES)) == 0)
         rc = number(s, q, &seq, e);
     if (rc == 0 && seq == 0)
         rc = OTO_E_NOT_FOUND;
@@ -529,6 +535,7 @@ int oto_store_release(oto_store *s, const char *id, const char *token, int64_t n
 typedef struct {
     int64_t seq;
     int crashes, interruptions;
+    bool unwanted; /* cancelled or deleted: whatever happened, that is its end */
 } leased;
 
 #define AT_ONCE 256
@@ -539,7 +546,8 @@ static int list_leased(oto_store *s, const char *owner, int64_t until, leased *o
 {
     sqlite3_stmt *q;
     int rc = oto_sql_bind(s, &q, e,
-                          "SELECT seq, crashes, interruptions FROM jobs WHERE state = 1"
+                          "SELECT seq, crashes, interruptions, cancelling OR deleted FROM jobs"
+                          " WHERE state = 1"
                           " AND (?1 = '' OR owner = ?1) AND (?2 = 0 OR lease_until <= ?2)"
                           " LIMIT 256",
                           "ti", owner, until);
@@ -549,14 +557,19 @@ static int list_leased(oto_store *s, const char *owner, int64_t until, leased *o
         return rc;
     while ((rc = oto_sql_step(s, q, e)) == 1)
         out[(*n)++] = (leased){sqlite3_column_int64(q, 0), sqlite3_column_int(q, 1),
-                               sqlite3_column_int(q, 2)};
+                               sqlite3_column_int(q, 2), sqlite3_column_int(q, 3) != 0};
     return rc;
 }
 
-static int reclaim_one(oto_store *s, const leased *l, bool blamed, int64_t now, oto_err *e)
+/* alone: nothing else ran in that worker, so that a blamed job is to blame. */
+static int reclaim_one(oto_store *s, const leased *l, bool blamed, bool alone, int64_t now,
+                       oto_err *e)
 {
+    char text[64];
     int rc;
 
+    if (l->unwanted)
+        return give_back(s, l->seq, now, e);
     if (blamed)
         rc = oto_sql_run(s, NULL, e, "UPDATE jobs SET crashes = crashes + 1 WHERE seq = ?", "i",
                          l->seq);
@@ -566,9 +579,9 @@ static int reclaim_one(oto_store *s, const leased *l, bool blamed, int64_t now, 
                          l->seq);
     if (rc != 0)
         return rc;
-    if (blamed && l->crashes + 1 >= OTO_MAX_CRASHES)
-        return end_job(s, l->seq, OTO_JOB_DEAD, "crash", "the recording crashed its worker twice",
-                       now, e);
+    snprintf(text, sizeof text, "the recording crashed its worker %d times", l->crashes + 1);
+    if (blamed && l->crashes + 1 >= (alone ? OTO_MAX_CRASHES : OTO_MAX_CRASHES_BESIDE))
+        return end_job(s, l->seq, OTO_JOB_DEAD, "crash", text, now, e);
     if (!blamed && l->interruptions + 1 >= OTO_MAX_INTERRUPTIONS)
         return end_job(s, l->seq, OTO_JOB_DEAD, "interrupted",
                        "its worker was killed again and again without any progress", now, e);
@@ -589,7 +602,7 @@ static int reclaim(oto_store *s, const char *owner, int64_t until, bool blame, i
     for (int i = 0; i < *n; i++)
         suspects = suspects || list[i].crashes > 0;
     for (int i = 0; i < *n && rc == 0; i++)
-        rc = reclaim_one(s, &list[i], blame && (!suspects || list[i].crashes > 0), now, e);
+        rc = reclaim_one(s, &list[i], blame && (!suspects || list[i].crashes > 0), *n == 1, now, e);
     return oto_sql_end(s, rc, e);
 }
 

@@ -203,33 +203,43 @@ int oto_store_stats_get(oto_store *s, oto_store_stats *out, oto_err *e)
 
 /* ---- notices ---- */
 
-int oto_store_notice(oto_store *s, int64_t now, oto_arena *a, oto_job *job, int *tries, oto_err *e)
+/* No notice waits so long: one from a later time was written before the clock was set back. */
+#define FARTHEST_NOTICE_MS ((int64_t)2 * 3600 * 1000)
+
+int oto_store_notice(oto_store *s, int64_t now, oto_arena *a, oto_job *job, int *tries,
+                     int64_t *due, oto_err *e)
 {
     sqlite3_stmt *q;
     int rc = oto_sql_bind(s, &q, e,
-                          "SELECT " OTO_JOB_COLUMNS ", notice_tries FROM jobs WHERE notice_at > 0"
-                          " AND notice_at <= ? AND deleted = 0 ORDER BY notice_at LIMIT 1",
-                          "i", now);
+                          "SELECT " OTO_JOB_COLUMNS ", notice_tries, notice_at FROM jobs"
+                          " WHERE notice_at > 0 AND (notice_at <= ?1 OR notice_at > ?2)"
+                          " AND deleted = 0 ORDER BY notice_at LIMIT 1",
+                          "ii", now, now + FARTHEST_NOTICE_MS);
 
     if (rc != 0 || (rc = oto_sql_step(s, q, e)) < 0)
         return rc;
     if (rc == 0)
         return OTO_E_NOT_FOUND;
-    *tries = sqlite3_column_int(q, sqlite3_column_count(q) - 1);
+    *tries = sqlite3_column_int(q, sqlite3_column_count(q) - 2);
+    *due = sqlite3_column_int64(q, sqlite3_column_count(q) - 1);
     rc = oto_sql_job(q, a, job, e);
     sqlite3_reset(q);
     return rc;
 }
 
-int oto_store_noticed(oto_store *s, const char *id, int64_t next_at, oto_err *e)
+int oto_store_noticed(oto_store *s, const char *id, int64_t due, int64_t next_at, int tries,
+                      oto_err *e)
 {
-    int rc = oto_sql_begin(s, e);
+    int changes = 0, rc = oto_sql_begin(s, e);
 
     if (rc != 0)
         return rc;
-    rc = oto_sql_run(s, NULL, e,
-                     "UPDATE jobs SET notice_at = ?, notice_tries = notice_tries + 1 WHERE id = ?",
-                     "it", next_at, id);
+    rc = oto_sql_run(s, &changes, e,
+                     "UPDATE jobs SET notice_at = ?, notice_tries = ? WHERE id = ?"
+                     " AND notice_at = ?",
+                     "iiti", next_at, (int64_t)tries, id, due);
+    if (rc == 0 && changes == 0)
+        rc = OTO_E_NOT_FOUND;
     return oto_sql_end(s, rc, e);
 }
 
@@ -259,7 +269,7 @@ static int list_surplus(oto_store *s, int64_t max_bytes, int max, old *out, int 
 {
     sqlite3_stmt *q;
     int64_t total = 0;
-    int rc = oto_sql_get(s, "SELECT sum(audio_bytes) FROM tally", &q, e);
+    int rc = oto_sql_get(s, "SELECT sum(audio_bytes) FROM tally WHERE state > 1", &q, e);
 
     if (rc != 0 || (rc = oto_sql_step(s, q, e)) != 1)
         return rc;
@@ -320,7 +330,7 @@ int oto_store_prune(oto_store *s, int64_t before, int64_t max_bytes, int max,
     /* Mostly there is nothing to do, and then no lock is taken. */
     rc = oto_sql_bind(s, &q, e,
                       "SELECT EXISTS (SELECT 1 FROM jobs WHERE state > 1 AND finished_at < ?1) OR"
-                      " (?2 > 0 AND (SELECT sum(audio_bytes) FROM tally) > ?2)",
+                      " (?2 > 0 AND (SELECT sum(audio_bytes) FROM tally WHERE state > 1) > ?2)",
                       "ii", before, max_bytes);
     if (rc != 0 || (rc = oto_sql_step(s, q, e)) != 1)
         return rc;
@@ -340,7 +350,8 @@ int oto_store_prune(oto_store *s, int64_t before, int64_t max_bytes, int max,
 int oto_store_names_audio(oto_store *s, const char *audio, bool *out, oto_err *e)
 {
     sqlite3_stmt *q;
-    int rc = oto_sql_bind(s, &q, e, "SELECT 1 FROM jobs WHERE audio = ? LIMIT 1", "t", audio);
+    int rc = oto_sql_bind(s, &q, e, "SELECT 1 FROM jobs WHERE audio = ? AND audio != '' LIMIT 1",
+                          "t", audio); /* the second half is what lets the index serve */
 
     if (rc != 0 || (rc = oto_sql_step(s, q, e)) < 0)
         return rc;

@@ -25,8 +25,9 @@
 
 #include "base/base.h"
 
-#define OTO_MAX_CRASHES       2
-#define OTO_MAX_INTERRUPTIONS 100
+#define OTO_MAX_CRASHES        2 /* the last of them alone in its worker */
+#define OTO_MAX_CRASHES_BESIDE 4 /* beside others */
+#define OTO_MAX_INTERRUPTIONS  100
 
 typedef enum {
     OTO_JOB_QUEUED,
@@ -167,7 +168,9 @@ int oto_store_release(oto_store *s, const char *id, const char *token, int64_t n
 /* `owner` (NULL: every owner) has died: its leases return at once, their attempts not counted.
  * blame: by its own fault (a crash, out of memory), so one of its jobs may be poison. Jobs that are
  * suspect already (crashes > 0) are blamed, or all when none is; a blamed job counts a crash and is
- * dead at OTO_MAX_CRASHES. Of suspect jobs only one runs at a time, so the innocent get off.
+ * dead at OTO_MAX_CRASHES if it was alone. Of suspect jobs only one runs at a time, and one that
+ * crashed its worker beside others, which may have been another's fault, is given no company any
+ * more: so the innocent get off.
  * Without blame (killed from outside) a job is dead only after OTO_MAX_INTERRUPTIONS without any
  * progress in between. *n: jobs touched. */
 int oto_store_reclaim(oto_store *s, const char *owner, bool blame, int64_t now, int *n,
@@ -215,11 +218,15 @@ int oto_store_stats_get(oto_store *s, oto_store_stats *out, oto_err *e) OTO_CHEC
 
 /* ---- webhooks: told at least once that a job has ended ---- */
 
-/* The next notice that is due: *job, and how often it was tried. NOT_FOUND without text. */
+/* The next notice that is due: *job, how often it was tried, and since when it is due. NOT_FOUND
+ * without text. */
 int oto_store_notice(oto_store *s, int64_t now, oto_arena *a, oto_job *job, int *tries,
-                     oto_err *e) OTO_CHECK;
-/* next_at 0: delivered or given up. */
-int oto_store_noticed(oto_store *s, const char *id, int64_t next_at, oto_err *e) OTO_CHECK;
+                     int64_t *due, oto_err *e) OTO_CHECK;
+/* What was due at `due` was tried so often and is due again at next_at; 0: delivered or given up.
+ * NOT_FOUND without text when that is not what is due: the job was begun anew meanwhile, or ended
+ * once more. */
+int oto_store_noticed(oto_store *s, const char *id, int64_t due, int64_t next_at, int tries,
+                      oto_err *e) OTO_CHECK;
 
 /* ---- retention ---- */
 

@@ -166,7 +166,7 @@ static void test_delivery_into_this_network(void **state)
                              .state = OTO_JOB_DONE};
 
         snprintf(url, sizeof url, "http://%s:%d/", hosts[i], ntohs(a.sin_port));
-        assert_true(open_delivery(&o, &job, 0, make_body(&job, NULL), &d));
+        assert_true(open_delivery(&o, &job, 0, 0, make_body(&job, NULL), &d));
         assert_false(was_taken(&d, curl_easy_perform(d.c)));
         close_delivery(&d);
         assert_int_equal(accept(fd, NULL, NULL), -1);

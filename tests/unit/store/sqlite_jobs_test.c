@@ -421,12 +421,73 @@ static void suspects_run_one_at_a_time(void **state)
     kit_lease_none(NOW);
     fresh = kit_submit("c", 1000); /* one that is not suspect may run beside it */
     assert_string_equal(kit_lease("w", NOW, other).id, fresh.id);
-    crash("w", 2); /* the suspect is to blame, not its neighbour */
-    assert_int_equal(kit_get(a.id).state, OTO_JOB_DEAD);
+    crash("w", 2); /* the suspect is to blame, not its neighbour: but it was not alone */
+    assert_int_equal(kit_get(a.id).crashes, 2);
+    assert_int_equal(kit_get(a.id).state, OTO_JOB_QUEUED);
     assert_int_equal(kit_get(fresh.id).crashes, 0);
-    assert_int_equal(kit_get(fresh.id).state, OTO_JOB_QUEUED);
+    assert_string_equal(kit_lease("w", NOW, token).id, a.id);
+    kit_lease_none(NOW); /* so it gets no company any more */
+    crash("w", 1);
+    assert_int_equal(kit_get(a.id).state, OTO_JOB_DEAD);
     assert_string_equal(kit_lease("w", NOW, token).id, b.id);
     kit_finish(b.id, token, NOW);
+    assert_string_equal(kit_lease("w", NOW, token).id, fresh.id);
+}
+
+/* A long recording that a second poison crashes as well, as it did every time before. */
+static void two_poisons_do_not_kill_a_third(void **state)
+{
+    const oto_job good = kit_submit("c", 1000), poison = kit_submit("c", 1000);
+    char token[33], other[33];
+    oto_job second;
+
+    (void)state;
+    kit_lease("w", NOW, token);
+    kit_lease("w", NOW, other);
+    crash("w", 2);
+    second = kit_submit("c", 1000);
+    assert_string_equal(kit_lease("w", NOW, token).id, good.id);
+    assert_string_equal(kit_lease("w", NOW, other).id, second.id);
+    crash("w", 2);
+    assert_string_equal(kit_lease("w", NOW, token).id, good.id);
+    kit_lease_none(NOW);
+    kit_finish(good.id, token, NOW);
+    for (int i = 0; i < 8 && kit_get(poison.id).state != OTO_JOB_DEAD; i++) {
+        int held = 0;
+        oto_job job;
+
+        while (oto_store_lease(kit_store, "w", 60000, 0, NOW, kit_arena, &job, token, NULL) == 0)
+            held++;
+        crash("w", held);
+    }
+    assert_int_equal(kit_get(poison.id).state, OTO_JOB_DEAD);
+}
+
+/* Its worker crashes for the second time while it is being cancelled. */
+static void who_is_cancelled_is_not_called_dead(void **state)
+{
+    const oto_job a = kit_submit("c", 1000);
+    char token[33];
+
+    (void)state;
+    kit_lease("w", NOW, token);
+    crash("w", 1);
+    kit_lease("w", NOW, token);
+    OK(oto_store_cancel(kit_store, a.id, NOW, &e));
+    crash("w", 1);
+    assert_int_equal(kit_get(a.id).state, OTO_JOB_CANCELLED);
+}
+
+/* The clock was a day ahead when the job failed, and was set right. */
+static void a_pause_does_not_wait_for_a_clock_set_back(void **state)
+{
+    const oto_job a = kit_submit("c", 1000);
+    char token[33];
+
+    (void)state;
+    kit_lease("w", NOW, token);
+    OK(oto_store_fail(kit_store, a.id, token, "decoder", "x", true, NOW + 86400000, &e));
+    assert_string_equal(kit_lease("w", NOW, token).id, a.id);
 }
 
 static void the_dead_are_only_those_of_that_owner(void **state)
@@ -637,6 +698,7 @@ static void deleted_while_running(void **state)
         bool cancelled = false, named;
         char token[33];
         oto_store_stats stats;
+        int64_t due;
         oto_job job;
         int n;
 
@@ -675,7 +737,7 @@ static void deleted_while_running(void **state)
             OK(oto_store_reclaim(kit_store, NULL, false, NOW, &n, &e));
         }
         nobody_sees(made.id);
-        FAILS(OTO_E_NOT_FOUND, oto_store_notice(kit_store, NOW * 9, kit_arena, &job, &n, &e));
+        FAILS(OTO_E_NOT_FOUND, oto_store_notice(kit_store, NOW * 9, kit_arena, &job, &n, &due, &e));
         FAILS(OTO_E_BUSY, oto_store_renew(kit_store, made.id, token, 1, NOW, &cancelled, &e));
         kit_lease_none(NOW * 9);
         OK(oto_store_check(kit_store, &e));
@@ -773,7 +835,7 @@ static void whatever_happens_the_rules_hold(void **state)
     oto_store_stats stats;
 
     (void)state;
-    for (int64_t now = NOW; now < NOW + 4000; now++) {
+    for (int64_t now = NOW; now < NOW + 8000; now++) {
         known *k = &all[dice(JOBS)];
 
         oto_arena_reset(kit_arena);
@@ -828,6 +890,9 @@ int main(void)
         KIT_TEST(bad_input_fails_at_once),
         KIT_TEST(the_poison_dies_and_the_innocent_get_off),
         KIT_TEST(suspects_run_one_at_a_time),
+        KIT_TEST(two_poisons_do_not_kill_a_third),
+        KIT_TEST(who_is_cancelled_is_not_called_dead),
+        KIT_TEST(a_pause_does_not_wait_for_a_clock_set_back),
         KIT_TEST(the_dead_are_only_those_of_that_owner),
         KIT_TEST(interruptions_count_without_progress),
         KIT_TEST(many_leases_return_at_once),
