@@ -80,13 +80,19 @@ static void new_word(writer *w, const oto_timed_piece *p, bool space)
         .start_ms = p->start_ms, .end_ms = p->end_ms, .probability = p->probability, .text = ""};
 }
 
+/* Text at the end of the newest word, which is not spoken for longer. */
+static void append_silent(writer *w, const char *text, size_t n)
+{
+    oto_str_put(&w->text, text, n);
+    w->words[w->n - 1].text = w->text.p != NULL ? w->text.p : "";
+}
+
 /* More of the newest word. */
 static void append(writer *w, const oto_timed_piece *p, const char *text, size_t n)
 {
     oto_word *word = &w->words[w->n - 1];
 
-    oto_str_put(&w->text, text, n);
-    word->text = w->text.p != NULL ? w->text.p : "";
+    append_silent(w, text, n);
     word->end_ms = p->end_ms;
     word->probability = OTO_MIN(word->probability, p->probability);
 }
@@ -175,6 +181,24 @@ static bool is_ascii_word(oto_slice s)
     return s.n > 0;
 }
 
+/* Marks that close what stands before them. Quotes that open as well as they close are none. */
+static bool is_closing(uint32_t c)
+{
+    static const uint32_t marks[] = {
+        '.',    ',',    '!',    '?',    ';',    ':',    0x2026, 0x3001, 0x3002,
+        0xff01, 0xff0c, 0xff0e, 0xff1a, 0xff1b, 0xff1f, 0xff61, 0xff64, /* … 、 。 ！ ， ． ： ； ？
+                                                                           ｡ ､ */
+    };
+    const utf8proc_category_t k = utf8proc_category((utf8proc_int32_t)c);
+
+    for (size_t i = 0; i < OTO_COUNT(marks); i++)
+        if (c == marks[i])
+            return true;
+    return k == UTF8PROC_CATEGORY_PE || k == UTF8PROC_CATEGORY_PF; /* ) 」 ” */
+}
+
+/* A full stop may be recognised well behind the last syllable: its time says nothing of when a word
+ * ended, so it makes none. */
 int oto_pieces_join_sp(const oto_timed_piece *p, int n, oto_arena *a, oto_word **words,
                        int *n_words, oto_err *e)
 {
@@ -191,9 +215,14 @@ int oto_pieces_join_sp(const oto_timed_piece *p, int n, oto_arena *a, oto_word *
         }
         if (s.n == 0)
             continue;
-        if (space || !letters || !is_ascii_word(s) || w.n == 0)
-            new_word(&w, &p[i], space);
-        append(&w, &p[i], s.p, s.n);
+        if (w.n > 0 && all(s, is_closing)) {
+            append_silent(&w, " ", space);
+            append_silent(&w, s.p, s.n);
+        } else {
+            if (space || !letters || !is_ascii_word(s) || w.n == 0)
+                new_word(&w, &p[i], space);
+            append(&w, &p[i], s.p, s.n);
+        }
         letters = is_ascii_word(s);
         space = false;
     }

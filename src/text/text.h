@@ -61,7 +61,8 @@ typedef struct {
  * space before it; their texts one after the other are the whole. */
 int oto_pieces_join(const oto_timed_piece *p, int n, oto_arena *a, oto_word **words, int *n_words,
                     oto_err *e) OTO_CHECK;
-/* The same for SentencePiece: "▁" is a space; letters go on the word before. */
+/* The same for SentencePiece: "▁" is a space; letters go on the word before, and so do marks that
+ * close (。 , ? ” and the like), which leave the word's time and probability as they are. */
 int oto_pieces_join_sp(const oto_timed_piece *p, int n, oto_arena *a, oto_word **words,
                        int *n_words, oto_err *e) OTO_CHECK;
 

@@ -64,8 +64,22 @@ static void test_sentencepiece(void **state)
     check(oto_pieces_join_sp, "▁the ▁tri bal ▁chief", " the| tribal| chief|",
           "0-100 100-300 300-400 ");
     check(oto_pieces_join_sp, "开 放 时 间 ▁ 早 上 9 点", "开|放|时|间| 早|上|9|点|", NULL);
-    check(oto_pieces_join_sp, "▁no . ▁ yes", " no|.| yes|", NULL);
+    check(oto_pieces_join_sp, "▁no . ▁ yes", " no.| yes|", NULL);
     check(oto_pieces_join_sp, "", "", NULL);
+}
+
+/* Recognised late: the words' times are those of what is spoken. */
+static void test_closing_marks(void **state)
+{
+    (void)state;
+    check(oto_pieces_join_sp, "▁点 。 ▁tri bal ?! ▁yes", " 点。| tribal?!| yes|",
+          "0-100 200-400 500-600 ");
+    check(oto_pieces_join_sp, "▁“ 好 。 ” 他 说 ， 好 ！", " “|好。”|他|说，|好！|",
+          "0-100 100-200 400-500 500-600 700-800 ");
+    check(oto_pieces_join_sp, "▁no , yes", " no,|yes|", "0-100 200-300 ");
+    check(oto_pieces_join_sp, "▁go ▁ ) ▁. ▁on", " go ) .| on|", "0-100 400-500 ");
+    check(oto_pieces_join_sp, "。 好 。", "。|好。|", "0-100 100-200 ");
+    check(oto_pieces_join_sp, "5 % \" 5", "5|%|\"|5|", NULL);
 }
 
 int main(void)
@@ -73,6 +87,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_paraformer),
         cmocka_unit_test(test_sentencepiece),
+        cmocka_unit_test(test_closing_marks),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
