@@ -98,15 +98,20 @@ static void put_markup_char(FILE *f, uint32_t cp, oto_slice c)
         put_plain_char(f, cp, c);
 }
 
-/* A subtitle's text must not hold the arrow of its time line. */
+/* A subtitle's text must not hold the arrow of its time line: of the dashes before it one is kept.
+ */
 static void put_cue(FILE *f, oto_slice s, void (*put)(FILE *f, uint32_t cp, oto_slice c))
 {
     size_t from = 0;
 
     for (size_t i = 0; i + 3 <= s.n; i++)
         if (memcmp(s.p + i, "-->", 3) == 0) {
-            each_char(f, (oto_slice){s.p + from, i - from}, put);
-            from = i + 1; /* drops one dash */
+            size_t end = i;
+
+            while (end > from && s.p[end - 1] == '-')
+                end--;
+            each_char(f, (oto_slice){s.p + from, end - from}, put);
+            from = i + 1;
         }
     each_char(f, (oto_slice){s.p + from, s.n - from}, put);
 }

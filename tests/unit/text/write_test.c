@@ -73,6 +73,17 @@ static void test_srt(void **state)
     check("srt", s, 0, "");
 }
 
+static void test_srt_has_one_arrow(void **state)
+{
+    const oto_segment s[] = {segment(0, 1000, "---> a ----->b-->--> c -> -- >-"),
+                             segment(1000, 2000, "-->")};
+
+    (void)state;
+    check("srt", s, 2,
+          "1\n00:00:00,000 --> 00:00:01,000\n-> a ->b->-> c -> -- >-\n\n"
+          "2\n00:00:01,000 --> 00:00:02,000\n->\n\n");
+}
+
 static void test_vtt(void **state)
 {
     const oto_segment s[] = {segment(0, 3320, " R&B <loud> --> x"), segment(4000, 5000, " b")};
@@ -323,6 +334,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_plain_text),
         cmocka_unit_test(test_srt),
+        cmocka_unit_test(test_srt_has_one_arrow),
         cmocka_unit_test(test_vtt),
         cmocka_unit_test(test_vtt_words),
         cmocka_unit_test(test_tsv),
