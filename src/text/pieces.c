@@ -197,9 +197,26 @@ static bool is_closing(uint32_t c)
     return k == UTF8PROC_CATEGORY_PE || k == UTF8PROC_CATEGORY_PF; /* ) 」 ” */
 }
 
+/* Of the scripts that write words apart, as far as their vocabulary goes. */
+static bool is_apart(uint32_t c)
+{
+    return (c < 0x250 && c != '\'' && is_letter(c)) || (c >= 0x1100 && c < 0x1200) ||
+           (c >= 0x3130 && c < 0x3190) || (c >= 0xac00 && c < 0xd7b0); /* Latin; Hangul */
+}
+
+/* Of a window's first word. The model does not say: its first piece has no mark of a space in
+ * English either. */
+static bool starts_apart(oto_slice s, bool apart)
+{
+    uint32_t c;
+
+    oto_utf8_next(s.p, s.n, &c);
+    return (apart && !all(s, is_closing)) || is_apart(c);
+}
+
 /* A full stop may be recognised well behind the last syllable: its time says nothing of when a word
  * ended, so it makes none. */
-int oto_pieces_join_sp(const oto_timed_piece *p, int n, oto_arena *a, oto_word **words,
+int oto_pieces_join_sp(const oto_timed_piece *p, int n, bool apart, oto_arena *a, oto_word **words,
                        int *n_words, oto_err *e)
 {
     bool space = false, letters = false; /* before the next piece; the newest word is of letters */
@@ -215,6 +232,8 @@ int oto_pieces_join_sp(const oto_timed_piece *p, int n, oto_arena *a, oto_word *
         }
         if (s.n == 0)
             continue;
+        if (w.n == 0)
+            space = starts_apart(s, apart);
         if (w.n > 0 && all(s, is_closing)) {
             append_silent(&w, " ", space);
             append_silent(&w, s.p, s.n);

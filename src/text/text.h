@@ -62,8 +62,10 @@ typedef struct {
 int oto_pieces_join(const oto_timed_piece *p, int n, oto_arena *a, oto_word **words, int *n_words,
                     oto_err *e) OTO_CHECK;
 /* The same for SentencePiece: "▁" is a space; letters go on the word before, and so do marks that
- * close (。 , ? ” and the like), which leave the word's time and probability as they are. */
-int oto_pieces_join_sp(const oto_timed_piece *p, int n, oto_arena *a, oto_word **words,
+ * close (。 , ? ” and the like), which leave the word's time and probability as they are. The first
+ * word has a space before it when it is of Latin letters or Hangul, and in a language that writes
+ * words apart (`apart`) always, so that the texts of windows can be put together. */
+int oto_pieces_join_sp(const oto_timed_piece *p, int n, bool apart, oto_arena *a, oto_word **words,
                        int *n_words, oto_err *e) OTO_CHECK;
 
 /* Whisper's languages: code ↔ index 0 … 99 (index = language token − first language token) and

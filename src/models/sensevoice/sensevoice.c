@@ -193,6 +193,12 @@ static bool take_tag(oto_slice piece, tags *t)
     return true;
 }
 
+/* Does the language write words apart? */
+static bool is_apart(const tags *t)
+{
+    return strcmp(t->language, "en") == 0 || strcmp(t->language, "ko") == 0;
+}
+
 static int64_t time_of(int row, int64_t length_ms)
 {
     const int64_t ms = (int64_t)OTO_MAX(row - SV_ASKS, 0) * OTO_LFR_MS - OTO_LFR_MS / 2;
@@ -230,7 +236,7 @@ static int give(const state *s, int i, const oto_asr_window *w, oto_arena *job, 
                                                    .end_ms = time_of(tokens[k].end, length),
                                                    .probability = expf(tokens[k].log_prob)};
     }
-    if ((rc = oto_pieces_join_sp(pieces, n_pieces, job, &words, &n_words, e)) != 0)
+    if ((rc = oto_pieces_join_sp(pieces, n_pieces, is_apart(&t), job, &words, &n_words, e)) != 0)
         return rc;
     *out = (oto_asr_result){.language_probability = t.language[0] != '\0'};
     memcpy(out->language, t.language, sizeof t.language);

@@ -26,7 +26,7 @@ static void test_late_marks_make_no_segment(void **state)
 
     (void)state;
     assert_int_equal(oto_arena_new("test", 1 << 20, &a, &e), 0);
-    assert_int_equal(oto_pieces_join_sp(p, OTO_COUNT(p), a, &words, &n_words, &e), 0);
+    assert_int_equal(oto_pieces_join_sp(p, OTO_COUNT(p), false, a, &words, &n_words, &e), 0);
     assert_int_equal(oto_utterance_result(words, n_words, NULL, 0, NULL, &w, a, &out, &e), 0);
     assert_int_equal(out.n_segments, 2);
     assert_string_equal(out.segments[0].text, "5点。");

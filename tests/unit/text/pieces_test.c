@@ -58,28 +58,54 @@ static void test_paraformer(void **state)
     check(oto_pieces_join, "go@@", " go|", NULL);
 }
 
+static int join_sp(const oto_timed_piece *p, int n, oto_arena *a, oto_word **words, int *n_words,
+                   oto_err *e)
+{
+    return oto_pieces_join_sp(p, n, false, a, words, n_words, e);
+}
+
+static int join_sp_apart(const oto_timed_piece *p, int n, oto_arena *a, oto_word **words,
+                         int *n_words, oto_err *e)
+{
+    return oto_pieces_join_sp(p, n, true, a, words, n_words, e);
+}
+
 static void test_sentencepiece(void **state)
 {
     (void)state;
-    check(oto_pieces_join_sp, "▁the ▁tri bal ▁chief", " the| tribal| chief|",
-          "0-100 100-300 300-400 ");
-    check(oto_pieces_join_sp, "开 放 时 间 ▁ 早 上 9 点", "开|放|时|间| 早|上|9|点|", NULL);
-    check(oto_pieces_join_sp, "▁no . ▁ yes", " no.| yes|", NULL);
-    check(oto_pieces_join_sp, "", "", NULL);
+    check(join_sp, "▁the ▁tri bal ▁chief", " the| tribal| chief|", "0-100 100-300 300-400 ");
+    check(join_sp, "开 放 时 间 ▁ 早 上 9 点", "开|放|时|间| 早|上|9|点|", NULL);
+    check(join_sp, "▁no . ▁ yes", " no.| yes|", NULL);
+    check(join_sp, "", "", NULL);
 }
 
 /* Recognised late: the words' times are those of what is spoken. */
 static void test_closing_marks(void **state)
 {
     (void)state;
-    check(oto_pieces_join_sp, "▁点 。 ▁tri bal ?! ▁yes", " 点。| tribal?!| yes|",
-          "0-100 200-400 500-600 ");
-    check(oto_pieces_join_sp, "▁“ 好 。 ” 他 说 ， 好 ！", " “|好。”|他|说，|好！|",
+    check(join_sp, "▁点 。 ▁tri bal ?! ▁yes", "点。| tribal?!| yes|", "0-100 200-400 500-600 ");
+    check(join_sp, "▁“ 好 。 ” 他 说 ， 好 ！", "“|好。”|他|说，|好！|",
           "0-100 100-200 400-500 500-600 700-800 ");
-    check(oto_pieces_join_sp, "▁no , yes", " no,|yes|", "0-100 200-300 ");
-    check(oto_pieces_join_sp, "▁go ▁ ) ▁. ▁on", " go ) .| on|", "0-100 400-500 ");
-    check(oto_pieces_join_sp, "。 好 。", "。|好。|", "0-100 100-200 ");
-    check(oto_pieces_join_sp, "5 % \" 5", "5|%|\"|5|", NULL);
+    check(join_sp, "▁no , yes", " no,|yes|", "0-100 200-300 ");
+    check(join_sp, "▁go ▁ ) ▁. ▁on", " go ) .| on|", "0-100 400-500 ");
+    check(join_sp, "。 好 。", "。|好。|", "0-100 100-200 ");
+    check(join_sp, "5 % \" 5", "5|%|\"|5|", NULL);
+}
+
+/* The model's first piece has no space before it: what windows are put together with. */
+static void test_first_word(void **state)
+{
+    (void)state;
+    check(join_sp, "The ▁men", " The| men|", NULL);
+    check(join_sp, "É t é", " É|t|é|", NULL);
+    check(join_sp, "안 녕", " 안|녕|", NULL);
+    check(join_sp, "▁ ▁时", "时|", NULL);
+    check(join_sp, "の ▁ は", "の| は|", NULL);
+    check(join_sp, "5 G", "5|G|", NULL);
+    check(join_sp, "' 好", "'|好|", NULL);
+    check(join_sp_apart, "5 ▁men", " 5| men|", NULL);
+    check(join_sp_apart, "▁“ yes", " “|yes|", NULL);
+    check(join_sp_apart, "? ▁No", "?| No|", NULL);
 }
 
 int main(void)
@@ -88,6 +114,7 @@ int main(void)
         cmocka_unit_test(test_paraformer),
         cmocka_unit_test(test_sentencepiece),
         cmocka_unit_test(test_closing_marks),
+        cmocka_unit_test(test_first_word),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -232,6 +232,47 @@ static void test_collapse(void **state_)
     assert_true(t[2].log_prob == -4);
 }
 
+/* The text of a window, which stands behind another one's. */
+static void check_text(const char *const *said, int n, const char *expected)
+{
+    oto_slice pieces[8] = {{"", 0}};
+    const sensevoice m = {.pieces = pieces};
+    int32_t best[SV_ASKS + 8];
+    float log_prob[SV_ASKS + 8] = {0};
+    int end = n;
+    const state s = {.m = &m, .best = best, .log_prob = log_prob, .end = &end};
+    const oto_asr_window w = {.n = 16000};
+    oto_asr_result out;
+    oto_arena *a;
+    oto_err e;
+
+    for (int i = 0; i < n; i++) {
+        pieces[i + 1] = (oto_slice){said[i], strlen(said[i])};
+        best[i] = i + 1;
+    }
+    assert_int_equal(oto_arena_new("test", 1 << 20, &a, &e), 0);
+    assert_int_equal(give(&s, 0, &w, a, &out, &e), 0);
+    assert_int_equal(out.n_segments, 1);
+    assert_string_equal(out.segments[0].text, expected);
+    oto_arena_free(a);
+}
+
+static void test_windows_are_apart_where_words_are(void **unused)
+{
+    static const char *const en[] = {"<|en|>", "<|withitn|>", "5", "▁men", "."};
+    static const char *const ko[] = {"<|ko|>", "<|withitn|>", "5", "월", "."};
+    static const char *const zh[] = {"<|zh|>", "<|withitn|>", "5", "月", "。"};
+    static const char *const ja[] = {"<|ja|>", "<|withitn|>", "は", "い", "。"};
+    static const char *const none[] = {"The", "▁men"};
+
+    (void)unused;
+    check_text(en, OTO_COUNT(en), " 5 men.");
+    check_text(ko, OTO_COUNT(ko), " 5월.");
+    check_text(zh, OTO_COUNT(zh), "5月。");
+    check_text(ja, OTO_COUNT(ja), "はい。");
+    check_text(none, OTO_COUNT(none), " The men");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -241,6 +282,7 @@ int main(void)
         cmocka_unit_test(test_a_run_is_stopped),
         cmocka_unit_test(test_tags),
         cmocka_unit_test(test_collapse),
+        cmocka_unit_test(test_windows_are_apart_where_words_are),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
