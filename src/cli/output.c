@@ -95,31 +95,54 @@ static size_t stem_len(const char *base)
     return dot != NULL && dot != base ? (size_t)(dot - base) : strlen(base);
 }
 
-static bool same_stem(const char *a, const char *b)
+static bool is_given(char *const *names, int n, const char *name)
 {
-    const size_t n = stem_len(a);
-
-    return n == stem_len(b) && memcmp(a, b, n) == 0;
+    for (int i = 0; i < n; i++)
+        if (strcmp(names[i], name) == 0)
+            return true;
+    return false;
 }
 
-void oto_cli_output_name(char *const *inputs, int i, char *out, size_t n)
+/* Of input i, behind the names of those before it; NULL: out of memory. */
+static char *new_name(char *const *inputs, int i, char *const *names)
 {
     const char *base = base_of(inputs[i]);
-    bool stem_taken = false;
-    int same = 0;
+    const size_t room = strlen(base) + 16;
+    char *name = malloc(room);
+    int number = 0;
 
-    for (int k = 0; k < i; k++) {
-        const char *other = base_of(inputs[k]);
+    if (name == NULL)
+        return NULL;
+    snprintf(name, room, "%.*s", (int)stem_len(base), base);
+    if (is_given(names, i, name))
+        snprintf(name, room, "%s", base);
+    for (int k = 0; k < i; k++) /* near the one that is free, when there are thousands */
+        number += strcmp(base, base_of(inputs[k])) == 0;
+    for (number = OTO_MAX(number, 2); is_given(names, i, name); number++)
+        snprintf(name, room, "%s.%d", base, number);
+    return name;
+}
 
-        stem_taken = stem_taken || same_stem(base, other);
-        same += strcmp(base, other) == 0;
+int oto_cli_output_names(char *const *inputs, int n, char ***out, oto_err *e)
+{
+    char **names = calloc((size_t)n + 1, sizeof *names);
+
+    for (int i = 0; i < n && names != NULL; i++) {
+        names[i] = new_name(inputs, i, names);
+        if (names[i] == NULL) {
+            oto_cli_output_names_free(names, i);
+            names = NULL;
+        }
     }
-    if (!stem_taken)
-        snprintf(out, n, "%.*s", (int)stem_len(base), base);
-    else if (same == 0)
-        snprintf(out, n, "%s", base);
-    else
-        snprintf(out, n, "%s.%d", base, same + 1);
+    *out = names;
+    return names != NULL ? 0 : oto_fail(e, OTO_E_LIMIT, "out of memory");
+}
+
+void oto_cli_output_names_free(char **names, int n)
+{
+    for (int i = 0; names != NULL && i < n; i++)
+        free(names[i]);
+    free(names);
 }
 
 /* ---- writing ---- */

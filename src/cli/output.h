@@ -19,9 +19,10 @@ int oto_cli_formats(const char *list, char *buf, size_t n, oto_cli_output_option
                     oto_err *e) OTO_CHECK;
 /* Makes the folder and proves that files can be made in it: before the work, not after. */
 int oto_cli_output_ready(const oto_cli_output_options *o, oto_err *e) OTO_CHECK;
-/* Name without folder and extension under which input i of `inputs` is written. Inputs that would
- * write the same file keep their extension, and then get a number. */
-void oto_cli_output_name(char *const *inputs, int i, char *out, size_t n);
+/* Names without folder under which inputs are written, no two alike: without extension; with it
+ * where that is given already, then with a number too. *out: for oto_cli_output_names_free. */
+int oto_cli_output_names(char *const *inputs, int n, char ***out, oto_err *e) OTO_CHECK;
+void oto_cli_output_names_free(char **names, int n); /* NULL allowed */
 
 typedef struct oto_cli_output oto_cli_output;
 /* Files are written under a temporary name and appear when finished. */

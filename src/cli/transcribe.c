@@ -284,24 +284,22 @@ static int finish(recording *r, const oto_job_result *result, double wall_s, oto
     return oto_cli_output_finish(r->output, &info, e);
 }
 
-static int transcribe_one(oto_recogniser *rec, const settings *s, char **inputs, int i, totals *t,
-                          oto_err *e)
+static int transcribe_one(oto_recogniser *rec, const settings *s, const char *input,
+                          const char *name, totals *t, oto_err *e)
 {
     recording r = {.s = s};
     oto_job_options job = s->job;
     const double t0 = oto_now_s();
     oto_job_result result;
-    char name[1024];
     int rc;
 
-    oto_cli_output_name(inputs, i, name, sizeof name);
     if ((rc = oto_cli_output_open(&s->output, name, &r.output, e)) != 0)
         return rc;
-    oto_cli_progress_start(&r.progress, inputs[i], s->quiet);
+    oto_cli_progress_start(&r.progress, input, s->quiet);
     job.on_segment = on_segment;
     job.on_progress = on_progress;
     job.arg = &r;
-    rc = oto_recogniser_run(rec, inputs[i], &job, &result, e);
+    rc = oto_recogniser_run(rec, input, &job, &result, e);
     oto_cli_progress_clear(&r.progress);
     if (rc == 0)
         rc = finish(&r, &result, oto_now_s() - t0, e);
@@ -311,7 +309,7 @@ static int transcribe_one(oto_recogniser *rec, const settings *s, char **inputs,
     } else if (oto_cli_interrupted())
         rc = oto_fail(e, OTO_E_CANCELLED, "interrupted");
     if (result.warning[0] != '\0' && !s->quiet)
-        oto_log(OTO_LOG_WARN, "%s: %s", inputs[i], result.warning);
+        oto_log(OTO_LOG_WARN, "%s: %s", input, result.warning);
     t->audio_s += (double)result.audio_ms / 1000;
     t->decoder_peak = OTO_MAX(t->decoder_peak, result.decoder_peak_bytes);
     t->abandoned = oto_cli_output_abandoned(r.output);
@@ -334,7 +332,8 @@ static void summary(const totals *t)
             (double)t->decoder_peak * mib);
 }
 
-static int transcribe_all(oto_recogniser *rec, const settings *s, char **inputs, int n)
+static int transcribe_all(oto_recogniser *rec, const settings *s, char **inputs, char **names,
+                          int n)
 {
     const double t0 = oto_now_s();
     totals t = {0};
@@ -342,7 +341,7 @@ static int transcribe_all(oto_recogniser *rec, const settings *s, char **inputs,
 
     for (int i = 0; i < n; i++) {
         oto_err e = {0};
-        const int rc = transcribe_one(rec, s, inputs, i, &t, &e);
+        const int rc = transcribe_one(rec, s, inputs[i], names[i], &t, &e);
 
         if (t.abandoned) {
             signal(SIGPIPE, SIG_DFL);
@@ -401,11 +400,13 @@ static int run(settings *s, char **inputs, int n)
                                 .max_beam = OTO_MAX(s->job.asr.beam, s->job.asr.best_of)};
     oto_model *asr = NULL, *vad = NULL, *punc = NULL;
     oto_recogniser *rec = NULL;
+    char **names = NULL;
     oto_err e = {0};
     int rc, status;
 
     s->job.asr.hotwords = s->hotwords;
-    if ((rc = oto_cli_output_ready(&s->output, &e)) != 0 ||
+    if ((rc = oto_cli_output_names(inputs, n, &names, &e)) != 0 ||
+        (rc = oto_cli_output_ready(&s->output, &e)) != 0 ||
         (rc = oto_cli_model(s->model, OTO_TASK_ASR, s->compute, s->offline, s->quiet, &asr, &e)) !=
             0 ||
         (rc = check_language(asr, s, &e)) != 0)
@@ -421,11 +422,12 @@ static int run(settings *s, char **inputs, int n)
     o.punc = punc;
     rc = oto_recogniser_new(&o, &rec, &e);
 done:
-    status = rc == 0 ? transcribe_all(rec, s, inputs, n) : oto_cli_fail(&e);
+    status = rc == 0 ? transcribe_all(rec, s, inputs, names, n) : oto_cli_fail(&e);
     oto_recogniser_free(rec);
     oto_model_close(punc);
     oto_model_close(vad);
     oto_model_close(asr);
+    oto_cli_output_names_free(names, n);
     return status;
 }
 
