@@ -87,21 +87,16 @@ typedef struct {
 
 /* ---- options ---- */
 
-/* Phrases joined with commas, as the recogniser takes them. */
-static int read_hotwords(const char *path, char **out, oto_err *e)
+/* Lines of any length. */
+static int join_lines(FILE *f, const char *path, char *text, oto_err *e)
 {
-    FILE *f = fopen(path, "r");
-    char line[1024], *text;
+    char *line = NULL;
+    size_t room = 0, n = 0;
     bool first = true;
-    size_t n = 0;
     int rc = 0;
 
-    if (f == NULL)
-        return oto_fail_errno(e, "--hotwords %s", path);
-    text = calloc(1, MAX_HOTWORDS);
-    if (text == NULL)
-        rc = oto_fail(e, OTO_E_LIMIT, "out of memory");
-    while (rc == 0 && fgets(line, sizeof line, f) != NULL) {
+    errno = 0;
+    while (rc == 0 && getline(&line, &room, f) >= 0) {
         const bool marked = first && strncmp(line, "\xef\xbb\xbf", 3) == 0; /* byte order mark */
         char *p = line + (marked ? 3 : 0);
 
@@ -119,8 +114,23 @@ static int read_hotwords(const char *path, char **out, oto_err *e)
             n += (size_t)snprintf(text + n, MAX_HOTWORDS - n, "%s%.*s", n > 0 ? ", " : "", (int)len,
                                   p);
     }
-    if (rc == 0 && ferror(f))
+    if (rc == 0 && !feof(f)) /* out of memory counts too */
         rc = oto_fail_errno(e, "--hotwords %s", path);
+    free(line);
+    return rc;
+}
+
+/* Phrases joined with commas, as the recogniser takes them. */
+static int read_hotwords(const char *path, char **out, oto_err *e)
+{
+    FILE *f = fopen(path, "r");
+    char *text;
+    int rc;
+
+    if (f == NULL)
+        return oto_fail_errno(e, "--hotwords %s", path);
+    text = calloc(1, MAX_HOTWORDS);
+    rc = text != NULL ? join_lines(f, path, text, e) : oto_fail(e, OTO_E_LIMIT, "out of memory");
     fclose(f);
     if (rc != 0)
         free(text);
