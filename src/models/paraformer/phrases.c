@@ -302,6 +302,24 @@ static bool is_end(uint32_t c)
            c == 0xff1b;
 }
 
+/* Without the weight that FunASR's lists of hot words may give behind Chinese ("阿里巴巴 20"): this
+ * model takes none. */
+static oto_slice without_weight(oto_slice p)
+{
+    size_t n = p.n, at = 0;
+    uint32_t last = 0;
+
+    while (n > 0 && is_digit(p.p[n - 1]))
+        n--;
+    if (n == p.n || n == 0 || (p.p[n - 1] != ' ' && p.p[n - 1] != '\t'))
+        return p;
+    while (n > 0 && (p.p[n - 1] == ' ' || p.p[n - 1] == '\t'))
+        n--;
+    while (at < n)
+        at += oto_utf8_next(p.p + at, n - at, &last);
+    return is_chinese(last) ? (oto_slice){p.p, n} : p;
+}
+
 /* From *at: up to a mark, or to a space between two Chinese characters. */
 static oto_slice next_phrase(oto_slice text, size_t *at)
 {
@@ -325,7 +343,7 @@ static oto_slice next_phrase(oto_slice text, size_t *at)
             last = c;
         }
     }
-    return (oto_slice){text.p + from, end - from};
+    return without_weight((oto_slice){text.p + from, end - from});
 }
 
 static void leave_out(pf_left_out *left, oto_slice text)

@@ -132,6 +132,22 @@ static void test_gaps(void **state)
     oto_arena_free(f.a);
 }
 
+static void test_weights_are_no_words(void **state)
+{
+    (void)state;
+    open_lexicon(&f, false);
+    parse("阿里 20\n巴巴\t7 \r\n里");
+    assert_int_equal(f.left.n, 0);
+    assert_int_equal(f.n, 3);
+    IS(0, 3, 4);
+    IS(1, 5, 5);
+    IS(2, 4);
+    parse("a 20, 20, 阿20"); /* a name may end so, and the vocabulary knows no 2 */
+    assert_int_equal(f.n, 0);
+    assert_int_equal(f.left.n, 3);
+    oto_arena_free(f.a);
+}
+
 static void test_unknown_is_left_out(void **state)
 {
     (void)state;
@@ -206,9 +222,13 @@ static void test_dictionary_search(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_like_funasr), cmocka_unit_test(test_without_dictionary),
-        cmocka_unit_test(test_gaps),        cmocka_unit_test(test_unknown_is_left_out),
-        cmocka_unit_test(test_limits),      cmocka_unit_test(test_dictionary_search),
+        cmocka_unit_test(test_like_funasr),
+        cmocka_unit_test(test_without_dictionary),
+        cmocka_unit_test(test_gaps),
+        cmocka_unit_test(test_weights_are_no_words),
+        cmocka_unit_test(test_unknown_is_left_out),
+        cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_dictionary_search),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
