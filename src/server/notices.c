@@ -7,7 +7,8 @@
  *
  * The address is a stranger's wish, so it never leads into our own network: what counts is the
  * address that is connected to, not the name, which may resolve to something else the next time.
- * Nor does one that never answers hold up the others: several are told at once. */
+ * Nor does one that never answers hold up the others: several are told at once, and whom nobody
+ * has tried to tell yet goes before who did not listen. */
 #include "server/parts.h"
 
 #include <arpa/inet.h>

@@ -213,7 +213,7 @@ int oto_store_notice(oto_store *s, int64_t now, oto_arena *a, oto_job *job, int 
     int rc = oto_sql_bind(s, &q, e,
                           "SELECT " OTO_JOB_COLUMNS ", notice_tries, notice_at FROM jobs"
                           " WHERE notice_at > 0 AND (notice_at <= ?1 OR notice_at > ?2)"
-                          " AND deleted = 0 ORDER BY notice_at LIMIT 1",
+                          " AND deleted = 0 ORDER BY notice_tries, notice_at LIMIT 1",
                           "ii", now, now + FARTHEST_NOTICE_MS);
 
     if (rc != 0 || (rc = oto_sql_step(s, q, e)) < 0)

@@ -218,7 +218,7 @@ int oto_store_stats_get(oto_store *s, oto_store_stats *out, oto_err *e) OTO_CHEC
 
 /* ---- webhooks: told at least once that a job has ended ---- */
 
-/* The next notice that is due: *job, how often it was tried, and since when it is due. NOT_FOUND
+/* The next notice that is due, of those tried least: *job, how often it was tried, and since when it is due. NOT_FOUND
  * without text. */
 int oto_store_notice(oto_store *s, int64_t now, oto_arena *a, oto_job *job, int *tries,
                      int64_t *due, oto_err *e) OTO_CHECK;

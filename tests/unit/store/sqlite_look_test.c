@@ -277,6 +277,26 @@ static void a_second_end_is_told_too(void **state)
     assert_int_equal(tries, 0);
 }
 
+/* Those who never answer do not hold up the others. */
+static void who_was_tried_least_is_told_first(void **state)
+{
+    const oto_submission j = {.client = "c", .api = "rest", .webhook = "https://example.org/a"};
+    const oto_job a = kit_submit_as(&j, NOW), b = kit_submit_as(&j, NOW);
+    int64_t due;
+    oto_job job;
+    int tries;
+
+    (void)state;
+    OK(oto_store_cancel(kit_store, a.id, NOW, &e));
+    OK(oto_store_noticed(kit_store, a.id, NOW, NOW + 10, 1, &e));
+    OK(oto_store_cancel(kit_store, b.id, NOW + 20, &e));
+    OK(oto_store_notice(kit_store, NOW + 30, kit_arena, &job, &tries, &due, &e));
+    assert_string_equal(job.id, b.id);
+    OK(oto_store_noticed(kit_store, b.id, due, 0, 1, &e));
+    OK(oto_store_notice(kit_store, NOW + 30, kit_arena, &job, &tries, &due, &e));
+    assert_string_equal(job.id, a.id);
+}
+
 /* The clock was a day ahead when the job ended, and was set right. */
 static void a_notice_does_not_wait_for_a_clock_set_back(void **state)
 {
@@ -385,6 +405,7 @@ int main(void)
         KIT_TEST(an_empty_store_has_zeros),
         KIT_TEST(notices_come_until_delivered),
         KIT_TEST(a_second_end_is_told_too),
+        KIT_TEST(who_was_tried_least_is_told_first),
         KIT_TEST(a_notice_does_not_wait_for_a_clock_set_back),
         KIT_TEST(what_is_old_goes),
         KIT_TEST(what_is_too_large_loses_its_recording),
