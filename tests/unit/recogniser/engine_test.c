@@ -142,7 +142,7 @@ static void set_options(lane *l, int i)
 /* Whatever each of them wants. */
 static void test_together_as_alone(void **state)
 {
-    static const char *const names[LANES] = {"en60.wav", "en20.wav", "en60.wav"};
+    static const char *const names[LANES] = {"en60.wav", "en20.wav", "en20.wav"};
     static lane alone[LANES], together[LANES];
     oto_engine *g;
     oto_engine_stats stats;
