@@ -7,8 +7,8 @@
  *
  * The address is a stranger's wish, so it never leads into our own network: what counts is the
  * address that is connected to, not the name, which may resolve to something else the next time.
- * Nor does one that never answers hold up the others: several are told at once, and whom nobody
- * has tried to tell yet goes before who did not listen. */
+ * Nor does one that never answers hold up the others: several are told at once, and on three of
+ * four places whom nobody has tried to tell yet goes before who did not listen. */
 #include "server/parts.h"
 
 #include <arpa/inet.h>
@@ -318,6 +318,7 @@ static int64_t next_try(int tries, int64_t now)
  * killed: for a time when this one is over. Its end corrects that. */
 static bool start_next(struct oto_notices *n, delivery *d)
 {
+    const bool in_turn = (d - n->under_way) % 4 == 0;
     const int last = (int)OTO_COUNT(pauses_ms) - 1;
     const int64_t over = oto_clock_ms() + TIMEOUT_S * 1000;
     int64_t due, next = 0;
@@ -325,7 +326,7 @@ static bool start_next(struct oto_notices *n, delivery *d)
     oto_job job;
 
     oto_arena_reset(n->a);
-    if (oto_store_notice(n->store, oto_clock_ms(), n->a, &job, &tries, &due, NULL) != 0)
+    if (oto_store_notice(n->store, oto_clock_ms(), in_turn, n->a, &job, &tries, &due, NULL) != 0)
         return false;
     if (tries <= last + 1) /* else one that was broken off at its last try */
         next = over + pauses_ms[OTO_MIN(tries, last)];
@@ -352,8 +353,10 @@ static void end_one(struct oto_notices *n, delivery *d, CURLcode rc)
 {
     const int64_t next = was_taken(d, rc) ? 0 : next_try(d->tries, oto_clock_ms());
     oto_err e = {0};
-    const int noted = oto_store_noticed(n->store, d->id, d->due, next, d->tries + 1, &e);
+    int noted = 0;
 
+    if (d->due != 0) /* else it is given up already */
+        noted = oto_store_noticed(n->store, d->id, d->due, next, d->tries + 1, &e);
     if (noted != 0 && noted != OTO_E_NOT_FOUND)
         oto_log(OTO_LOG_WARN, "job %s: its webhook: %s", d->id, e.text);
     curl_multi_remove_handle(n->multi, d->c);

@@ -28,7 +28,7 @@ typedef struct {
     int max_connections, desks;
     int64_t max_audio_ms; /* 0: no limit */
     int64_t keep_ms;      /* ended jobs and their recordings; 0: for ever */
-    int64_t keep_bytes;   /* recordings in all; 0: no limit */
+    int64_t keep_bytes;   /* recordings of ended jobs; 0: no limit */
     bool require_keys;    /* even when there is none yet */
     bool allow_private_webhooks;
     const char *webhook_secret; /* signs webhooks; NULL: unsigned */

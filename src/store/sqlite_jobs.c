@@ -222,17 +222,14 @@ int oto_store_find(oto_store *s, const char *client, const char *fingerprint, in
 /* ---- lease ---- */
 
 /* The client with the least running sound goes first within a priority. ?3: no pause reaches so
- * far, but for one that was written before the clock was set back. ?4, ?5: a job that crashed its
- * worker so often, and is not dead, is given no new company. `clients` goes from one
+ * far, but for one that was written before the clock was set back. `clients` goes from one
  * to the next by the index, so that a client's thousand waiting jobs cost no more than one. */
 static const char next_job[] =
     "WITH RECURSIVE"
     " fit AS NOT MATERIALIZED (SELECT seq, client, priority FROM jobs INDEXED BY jobs_line"
     "  WHERE state = 0 AND (not_before <= ?1 OR not_before > ?3)"
     "  AND (?2 = 0 OR (audio_ms >= 0 AND audio_ms <= ?2))"
-    "  AND (crashes = 0 OR NOT EXISTS (SELECT 1 FROM jobs s WHERE s.state = 1 AND s.crashes > 0))"
-    "  AND NOT EXISTS (SELECT 1 FROM jobs s WHERE s.state = 1 AND s.owner = ?4"
-    "   AND s.crashes >= ?5)),"
+    "  AND (crashes = 0 OR NOT EXISTS (SELECT 1 FROM jobs s WHERE s.state = 1 AND s.crashes > 0))),"
     " first AS MATERIALIZED (SELECT priority FROM fit ORDER BY priority DESC LIMIT 1),"
     " clients(client) AS (SELECT min(client) FROM jobs INDEXED BY jobs_line"
     "   WHERE state = 0 AND priority = (SELECT priority FROM first)"
@@ -254,16 +251,19 @@ int oto_store_lease(oto_store *s, const char *owner, int64_t lease_ms, int64_t m
     int64_t seq = 0;
     int rc;
 
-    /* Looking first without a lock: idle workers ask often and mostly in vain. */
-    if ((rc = oto_sql_bind(s, &q, e, "SELECT 1 FROM jobs WHERE state = 0 LIMIT 1", "")) != 0 ||
+    /* Looking first without a lock: idle workers ask often and mostly in vain. One whose job is
+     * given no company gets nothing else. */
+    if ((rc = oto_sql_bind(s, &q, e,
+                           "SELECT EXISTS (SELECT 1 FROM jobs WHERE state = 0) AND NOT EXISTS"
+                           " (SELECT 1 FROM jobs WHERE state = 1 AND owner = ? AND crashes >= ?)",
+                           "ti", owner, (int64_t)OTO_MAX_CRASHES)) != 0 ||
         (rc = number(s, q, &seq, e)) != 0)
         return rc;
     if (seq == 0)
         return OTO_E_NOT_FOUND;
     if ((rc = oto_random_hex(fresh, 16, e)) != 0 || (rc = oto_sql_begin(s, e)) != 0)
         return rc;
-    if ((rc = oto_sql_bind(s, &q, e, next_job, "iiiti", now, max_audio_ms, now + LAST_PAUSE_MS,
-                           owner, (int64_t)OTO_MAX_CRASHES)) == 0)
+    if ((rc = oto_sql_bind(s, &q, e, next_job, "iii", now, max_audio_ms, now + LAST_PAUSE_MS)) == 0)
         rc = number(s, q, &seq, e);
     if (rc == 0 && seq == 0)
         rc = OTO_E_NOT_FOUND;
@@ -592,7 +592,7 @@ static int reclaim(oto_store *s, const char *owner, int64_t until, bool blame, i
                    oto_err *e)
 {
     leased list[AT_ONCE];
-    bool suspects = false;
+    bool alone, all = true; /* are blamed, or only those that are suspect already */
     int rc = oto_sql_begin(s, e);
 
     *n = 0;
@@ -600,9 +600,13 @@ static int reclaim(oto_store *s, const char *owner, int64_t until, bool blame, i
         return rc;
     rc = list_leased(s, owner, until, list, n, e);
     for (int i = 0; i < *n; i++)
-        suspects = suspects || list[i].crashes > 0;
+        all = all && list[i].crashes == 0;
+    /* A third time in company: it may well have been the company. */
+    alone = *n == 1;
+    for (int i = 0; i < *n && !alone; i++)
+        all = all || list[i].crashes >= OTO_MAX_CRASHES;
     for (int i = 0; i < *n && rc == 0; i++)
-        rc = reclaim_one(s, &list[i], blame && (!suspects || list[i].crashes > 0), *n == 1, now, e);
+        rc = reclaim_one(s, &list[i], blame && (all || list[i].crashes > 0), alone, now, e);
     return oto_sql_end(s, rc, e);
 }
 

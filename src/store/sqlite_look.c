@@ -206,14 +206,17 @@ int oto_store_stats_get(oto_store *s, oto_store_stats *out, oto_err *e)
 /* No notice waits so long: one from a later time was written before the clock was set back. */
 #define FARTHEST_NOTICE_MS ((int64_t)2 * 3600 * 1000)
 
-int oto_store_notice(oto_store *s, int64_t now, oto_arena *a, oto_job *job, int *tries,
-                     int64_t *due, oto_err *e)
+#define DUE                                                                                        \
+    "SELECT " OTO_JOB_COLUMNS ", notice_tries, notice_at FROM jobs"                                \
+    " WHERE notice_at > 0 AND (notice_at <= ?1 OR notice_at > ?2) AND deleted = 0"
+
+int oto_store_notice(oto_store *s, int64_t now, bool in_turn, oto_arena *a, oto_job *job,
+                     int *tries, int64_t *due, oto_err *e)
 {
     sqlite3_stmt *q;
     int rc = oto_sql_bind(s, &q, e,
-                          "SELECT " OTO_JOB_COLUMNS ", notice_tries, notice_at FROM jobs"
-                          " WHERE notice_at > 0 AND (notice_at <= ?1 OR notice_at > ?2)"
-                          " AND deleted = 0 ORDER BY notice_tries, notice_at LIMIT 1",
+                          in_turn ? DUE " ORDER BY notice_at LIMIT 1"
+                                  : DUE " ORDER BY notice_tries, notice_at LIMIT 1",
                           "ii", now, now + FARTHEST_NOTICE_MS);
 
     if (rc != 0 || (rc = oto_sql_step(s, q, e)) < 0)

@@ -137,7 +137,8 @@ int oto_store_find(oto_store *s, const char *client, const char *fingerprint, in
                    oto_arena *a, oto_job *out, oto_err *e) OTO_CHECK;
 /* Takes the next job for `owner` (a worker's name) until now + lease_ms. Order: priority, then the
  * client with the least running audio, then age; jobs with not_before in the future wait, a suspect
- * job while another one runs, and with max_audio_ms > 0 those that are longer or of unknown length.
+ * job while another one runs, all while `owner` has one that crashed it OTO_MAX_CRASHES times, and
+ * with max_audio_ms > 0 those that are longer or of unknown length.
  * Returns OTO_E_NOT_FOUND without text when nothing waits. The attempt is counted here. */
 int oto_store_lease(oto_store *s, const char *owner, int64_t lease_ms, int64_t max_audio_ms,
                     int64_t now, oto_arena *a, oto_job *job, char token[33], oto_err *e) OTO_CHECK;
@@ -167,10 +168,10 @@ int oto_store_release(oto_store *s, const char *id, const char *token, int64_t n
                       oto_err *e) OTO_CHECK;
 /* `owner` (NULL: every owner) has died: its leases return at once, their attempts not counted.
  * blame: by its own fault (a crash, out of memory), so one of its jobs may be poison. Jobs that are
- * suspect already (crashes > 0) are blamed, or all when none is; a blamed job counts a crash and is
- * dead at OTO_MAX_CRASHES if it was alone. Of suspect jobs only one runs at a time, and one that
- * crashed its worker beside others, which may have been another's fault, is given no company any
- * more: so the innocent get off.
+ * suspect already (crashes > 0) are blamed, or all when none is, or one crashed so OTO_MAX_CRASHES
+ * times before and not alone. A blamed job counts a crash and is dead at OTO_MAX_CRASHES if it was
+ * alone, at OTO_MAX_CRASHES_BESIDE if not. Of suspect jobs only one runs at a time, and one with
+ * OTO_MAX_CRASHES is given no company any more: so the innocent get off.
  * Without blame (killed from outside) a job is dead only after OTO_MAX_INTERRUPTIONS without any
  * progress in between. *n: jobs touched. */
 int oto_store_reclaim(oto_store *s, const char *owner, bool blame, int64_t now, int *n,
@@ -218,10 +219,10 @@ int oto_store_stats_get(oto_store *s, oto_store_stats *out, oto_err *e) OTO_CHEC
 
 /* ---- webhooks: told at least once that a job has ended ---- */
 
-/* The next notice that is due, of those tried least: *job, how often it was tried, and since when it is due. NOT_FOUND
- * without text. */
-int oto_store_notice(oto_store *s, int64_t now, oto_arena *a, oto_job *job, int *tries,
-                     int64_t *due, oto_err *e) OTO_CHECK;
+/* A notice that is due: the one that is so longest (in_turn), or that of those tried least. *job,
+ * how often it was tried, and since when it is due. NOT_FOUND without text. */
+int oto_store_notice(oto_store *s, int64_t now, bool in_turn, oto_arena *a, oto_job *job,
+                     int *tries, int64_t *due, oto_err *e) OTO_CHECK;
 /* What was due at `due` was tried so often and is due again at next_at; 0: delivered or given up.
  * NOT_FOUND without text when that is not what is due: the job was begun anew meanwhile, or ended
  * once more. */

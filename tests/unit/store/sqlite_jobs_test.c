@@ -463,6 +463,38 @@ static void two_poisons_do_not_kill_a_third(void **state)
     assert_int_equal(kit_get(poison.id).state, OTO_JOB_DEAD);
 }
 
+/* The second poison comes first in line, each time. */
+static void a_poison_with_precedence_kills_no_other(void **state)
+{
+    const oto_submission urgent = {.client = "c", .api = "rest", .priority = 5, .audio_ms = 1000};
+    const oto_job good = kit_submit("c", 1000), poison = kit_submit("c", 1000);
+    oto_job second = {.state = OTO_JOB_QUEUED};
+
+    (void)state;
+    for (int i = 0; i < 20 && kit_get(good.id).state != OTO_JOB_DONE; i++) {
+        char token[33], of_good[33];
+        bool runs = false, crashes = false;
+        oto_job job;
+        int held = 0;
+
+        while (oto_store_lease(kit_store, "w", 60000, 0, NOW, kit_arena, &job, token, NULL) == 0) {
+            held++;
+            runs = runs || strcmp(job.id, good.id) == 0;
+            crashes = crashes || strcmp(job.id, good.id) != 0;
+            if (strcmp(job.id, good.id) == 0)
+                memcpy(of_good, token, sizeof token);
+        }
+        if (crashes)
+            crash("w", held);
+        else if (runs)
+            kit_finish(good.id, of_good, NOW);
+        if (i == 0)
+            second = kit_submit_as(&urgent, NOW);
+    }
+    assert_int_equal(kit_get(good.id).state, OTO_JOB_DONE);
+    assert_true(kit_get(poison.id).crashes > 0 && kit_get(second.id).crashes > 0);
+}
+
 /* Its worker crashes for the second time while it is being cancelled. */
 static void who_is_cancelled_is_not_called_dead(void **state)
 {
@@ -737,7 +769,8 @@ static void deleted_while_running(void **state)
             OK(oto_store_reclaim(kit_store, NULL, false, NOW, &n, &e));
         }
         nobody_sees(made.id);
-        FAILS(OTO_E_NOT_FOUND, oto_store_notice(kit_store, NOW * 9, kit_arena, &job, &n, &due, &e));
+        FAILS(OTO_E_NOT_FOUND,
+              oto_store_notice(kit_store, NOW * 9, false, kit_arena, &job, &n, &due, &e));
         FAILS(OTO_E_BUSY, oto_store_renew(kit_store, made.id, token, 1, NOW, &cancelled, &e));
         kit_lease_none(NOW * 9);
         OK(oto_store_check(kit_store, &e));
@@ -891,6 +924,7 @@ int main(void)
         KIT_TEST(the_poison_dies_and_the_innocent_get_off),
         KIT_TEST(suspects_run_one_at_a_time),
         KIT_TEST(two_poisons_do_not_kill_a_third),
+        KIT_TEST(a_poison_with_precedence_kills_no_other),
         KIT_TEST(who_is_cancelled_is_not_called_dead),
         KIT_TEST(a_pause_does_not_wait_for_a_clock_set_back),
         KIT_TEST(the_dead_are_only_those_of_that_owner),

@@ -229,28 +229,31 @@ static void notices_come_until_delivered(void **state)
 
     (void)state;
     kit_submit("c", 1);
-    FAILS(OTO_E_NOT_FOUND, oto_store_notice(kit_store, NOW * 9, kit_arena, &job, &tries, &due, &e));
+    FAILS(OTO_E_NOT_FOUND,
+          oto_store_notice(kit_store, NOW * 9, false, kit_arena, &job, &tries, &due, &e));
     kit_lease("w", NOW, token);
     kit_finish(a.id, token, NOW + 10);
     OK(oto_store_cancel(kit_store, b.id, NOW + 20, &e));
-    FAILS(OTO_E_NOT_FOUND, oto_store_notice(kit_store, NOW, kit_arena, &job, &tries, &due, &e));
-    OK(oto_store_notice(kit_store, NOW + 20, kit_arena, &job, &tries, &due, &e));
+    FAILS(OTO_E_NOT_FOUND,
+          oto_store_notice(kit_store, NOW, false, kit_arena, &job, &tries, &due, &e));
+    OK(oto_store_notice(kit_store, NOW + 20, false, kit_arena, &job, &tries, &due, &e));
     assert_string_equal(job.id, a.id);
     assert_int_equal(tries, 0);
     assert_int_equal(due, NOW + 10);
     OK(oto_store_noticed(kit_store, a.id, due, NOW + 1000, 1, &e)); /* later again */
     FAILS(OTO_E_NOT_FOUND, oto_store_noticed(kit_store, a.id, due, 0, 2, &e));
-    OK(oto_store_notice(kit_store, NOW + 20, kit_arena, &job, &tries, &due, &e));
+    OK(oto_store_notice(kit_store, NOW + 20, false, kit_arena, &job, &tries, &due, &e));
     assert_string_equal(job.id, b.id);
     assert_int_equal(job.state, OTO_JOB_CANCELLED);
     OK(oto_store_noticed(kit_store, b.id, due, 0, 1, &e));
     FAILS(OTO_E_NOT_FOUND,
-          oto_store_notice(kit_store, NOW + 20, kit_arena, &job, &tries, &due, &e));
-    OK(oto_store_notice(kit_store, NOW + 1000, kit_arena, &job, &tries, &due, &e));
+          oto_store_notice(kit_store, NOW + 20, false, kit_arena, &job, &tries, &due, &e));
+    OK(oto_store_notice(kit_store, NOW + 1000, false, kit_arena, &job, &tries, &due, &e));
     assert_int_equal(tries, 1);
     assert_string_equal(job.webhook, "https://example.org/a");
     OK(oto_store_noticed(kit_store, a.id, due, 0, 2, &e));
-    FAILS(OTO_E_NOT_FOUND, oto_store_notice(kit_store, NOW * 9, kit_arena, &job, &tries, &due, &e));
+    FAILS(OTO_E_NOT_FOUND,
+          oto_store_notice(kit_store, NOW * 9, false, kit_arena, &job, &tries, &due, &e));
 }
 
 /* Begun anew by hand while its client is being told: the end of that takes nothing back of what is
@@ -266,14 +269,15 @@ static void a_second_end_is_told_too(void **state)
 
     (void)state;
     OK(oto_store_cancel(kit_store, a.id, NOW, &e));
-    OK(oto_store_notice(kit_store, NOW, kit_arena, &job, &tries, &due, &e));
+    OK(oto_store_notice(kit_store, NOW, false, kit_arena, &job, &tries, &due, &e));
     OK(oto_store_noticed(kit_store, a.id, due, under_way, 1, &e));
     OK(oto_store_retry(kit_store, a.id, NOW + 1, &e));
     FAILS(OTO_E_NOT_FOUND, oto_store_noticed(kit_store, a.id, under_way, NOW + 2, 2, &e));
-    FAILS(OTO_E_NOT_FOUND, oto_store_notice(kit_store, NOW * 9, kit_arena, &job, &tries, &due, &e));
+    FAILS(OTO_E_NOT_FOUND,
+          oto_store_notice(kit_store, NOW * 9, false, kit_arena, &job, &tries, &due, &e));
     OK(oto_store_cancel(kit_store, a.id, NOW + 3, &e));
     FAILS(OTO_E_NOT_FOUND, oto_store_noticed(kit_store, a.id, under_way, 0, 1, &e));
-    OK(oto_store_notice(kit_store, NOW + 3, kit_arena, &job, &tries, &due, &e));
+    OK(oto_store_notice(kit_store, NOW + 3, false, kit_arena, &job, &tries, &due, &e));
     assert_int_equal(tries, 0);
 }
 
@@ -290,10 +294,12 @@ static void who_was_tried_least_is_told_first(void **state)
     OK(oto_store_cancel(kit_store, a.id, NOW, &e));
     OK(oto_store_noticed(kit_store, a.id, NOW, NOW + 10, 1, &e));
     OK(oto_store_cancel(kit_store, b.id, NOW + 20, &e));
-    OK(oto_store_notice(kit_store, NOW + 30, kit_arena, &job, &tries, &due, &e));
+    OK(oto_store_notice(kit_store, NOW + 30, true, kit_arena, &job, &tries, &due, &e));
+    assert_string_equal(job.id, a.id);
+    OK(oto_store_notice(kit_store, NOW + 30, false, kit_arena, &job, &tries, &due, &e));
     assert_string_equal(job.id, b.id);
     OK(oto_store_noticed(kit_store, b.id, due, 0, 1, &e));
-    OK(oto_store_notice(kit_store, NOW + 30, kit_arena, &job, &tries, &due, &e));
+    OK(oto_store_notice(kit_store, NOW + 30, false, kit_arena, &job, &tries, &due, &e));
     assert_string_equal(job.id, a.id);
 }
 
@@ -308,7 +314,7 @@ static void a_notice_does_not_wait_for_a_clock_set_back(void **state)
 
     (void)state;
     OK(oto_store_cancel(kit_store, a.id, NOW + 86400000, &e));
-    OK(oto_store_notice(kit_store, NOW, kit_arena, &job, &tries, &due, &e));
+    OK(oto_store_notice(kit_store, NOW, false, kit_arena, &job, &tries, &due, &e));
     assert_string_equal(job.id, a.id);
 }
 
