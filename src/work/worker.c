@@ -726,7 +726,7 @@ static int work(oto_worker *w, int signals)
         if (terminate)
             drain(w, &c, "asked to stop", 0);
         if (c.draining_since == 0 && !take_jobs(w))
-            drain(w, &c, "the store cannot be used", 1);
+            drain(w, &c, "the store cannot be used", OTO_EXIT_STORE);
         keep_time(w, &c);
         if (c.draining_since != 0 && n_busy(w) == 0)
             return c.status;

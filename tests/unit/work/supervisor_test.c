@@ -65,6 +65,7 @@ static void a_cause_from_outside_is_no_fault(void **state)
     assert_true(own_fault(&c, 1 << 8));
     assert_false(own_fault(&c, SIGTERM));
     assert_false(own_fault(&c, OTO_EXIT_RECYCLE << 8));
+    assert_false(own_fault(&c, OTO_EXIT_STORE << 8));
     assert_false(own_fault(&c, 0));
 }
 
