@@ -343,7 +343,8 @@ static size_t dotted(const zh *z, size_t i)
 static bool ends_amount(uint32_t c)
 {
     return c == 0 || (c < 0x80 && !isalnum((int)c)) ||
-           is_one_of(c, U"，。！？；：、…—）”’」』》　钱吧了的吗呢啊呀嘛每买卖就也");
+           is_one_of(c, U"，。！？；：、…—）”’」』》　钱吧了的吗呢啊呀嘛每买卖就也"
+                        U"到至和不是给加可能够行太还比");
 }
 
 /* The digit of 三块五 and 三块五毛, not that of 一块三明治, 一块二手表 and 一块三角形. */
