@@ -12,12 +12,6 @@
 #include <immintrin.h>
 #include <string.h>
 
-#define INLINE static inline __attribute__((always_inline))
-#if defined(__clang__)
-#define UNROLL _Pragma("clang loop unroll(full)")
-#else
-#define UNROLL _Pragma("GCC unroll 16")
-#endif
 #define MR 6
 /* Keeps an accumulator in its register: with none to spare, a compiler may copy or spill it else.
  */
@@ -802,11 +796,6 @@ static float logsumexp_f32(const float *x, int n)
 #define COMMON                                                                                     \
     .finish = finish, .pack_values = pack_values, .layer_norm = layer_norm, .to_bf16 = to_bf16,    \
     .scale = scale_row, .scores = {scores_f32, scores_bf16}, .values = {values_f32, values_bf16}
-#define TABLE(text, which)                                                                         \
-    {                                                                                              \
-        .name = text, .impl = &which, .dot_f32 = dot_f32, .ln_max_f32 = ln_max_f32,                \
-        .argmax_f32 = argmax_f32, .above_f32 = above_f32, .logsumexp_f32 = logsumexp_f32           \
-    }
 
 static const oto_kernels_impl impl = {
     .mm = {F32_MM,
@@ -837,8 +826,8 @@ static const oto_kernels_impl impl_vnni = {
     .pack_keys = pack_keys_vnni,
     COMMON,
 };
-const oto_kernels oto_kernels_avx2 = TABLE("avx2", impl);
-const oto_kernels oto_kernels_avxvnni = TABLE("avxvnni", impl_vnni);
+const oto_kernels oto_kernels_avx2 = OTO_TABLE("avx2", impl);
+const oto_kernels oto_kernels_avxvnni = OTO_TABLE("avxvnni", impl_vnni);
 
 #else
 typedef int oto_no_avx2; /* a translation unit is never empty */

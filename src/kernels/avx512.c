@@ -13,16 +13,10 @@
 #include <immintrin.h>
 #include <string.h>
 
-#define INLINE static inline __attribute__((always_inline))
 #if defined(OTO_EMULATED_IMMINTRIN_H) /* tests/kernels/emulated: no real instructions */
 #define BF16
 #else
 #define BF16 __attribute__((target("avx512bf16")))
-#endif
-#if defined(__clang__)
-#define UNROLL _Pragma("clang loop unroll(full)")
-#else
-#define UNROLL _Pragma("GCC unroll 16")
 #endif
 
 INLINE __mmask16 first16(int n)
@@ -851,11 +845,6 @@ static float logsumexp_f32(const float *x, int n)
     .finish = finish, .weigh = weigh, .pack_keys = pack_keys, .pack_values = pack_values,          \
     .layer_norm = layer_norm, .to_bf16 = to_bf16, .scale = scale_row,                              \
     .scores = {scores_f32, scores_bf16}, .values = {values_f32, values_bf16}
-#define TABLE(text, which)                                                                         \
-    {                                                                                              \
-        .name = text, .impl = &which, .dot_f32 = dot_f32, .ln_max_f32 = ln_max_f32,                \
-        .argmax_f32 = argmax_f32, .above_f32 = above_f32, .logsumexp_f32 = logsumexp_f32           \
-    }
 
 static const oto_kernels_impl impl = {
     .mm = {F32_MM, WIDE_MM, I8_MM},
@@ -887,9 +876,9 @@ static const oto_kernels_impl impl_amx = {
             .end = oto_amx_end}},
     COMMON,
 };
-const oto_kernels oto_kernels_avx512 = TABLE("avx512", impl);
-const oto_kernels oto_kernels_avx512bf16 = TABLE("avx512bf16", impl_bf16);
-const oto_kernels oto_kernels_amx = TABLE("amx", impl_amx);
+const oto_kernels oto_kernels_avx512 = OTO_TABLE("avx512", impl);
+const oto_kernels oto_kernels_avx512bf16 = OTO_TABLE("avx512bf16", impl_bf16);
+const oto_kernels oto_kernels_amx = OTO_TABLE("amx", impl_amx);
 
 #else
 typedef int oto_no_avx512; /* a translation unit is never empty */

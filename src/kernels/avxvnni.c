@@ -12,12 +12,6 @@
 #include <immintrin.h>
 #include <string.h>
 
-#define INLINE static inline __attribute__((always_inline))
-#if defined(__clang__)
-#define UNROLL _Pragma("clang loop unroll(full)")
-#else
-#define UNROLL _Pragma("GCC unroll 16")
-#endif
 #define MR     6
 #define CHAINS 4 /* at most */
 /* Keeps a sum in its register: gcc copies and spills those of several chains else. */

@@ -13,6 +13,14 @@
 
 #include "kernels/kernels.h"
 
+/* For the instruction sets' own files: what is inlined with constant sizes, and its loops. */
+#define INLINE static inline __attribute__((always_inline))
+#if defined(__clang__)
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define UNROLL _Pragma("GCC unroll 16")
+#endif
+
 #define OTO_MR_MAX   32 /* bounds of mr and np over all tables */
 #define OTO_NP_MAX   4
 #define OTO_HEAD     64  /* head size of attention, of a decoder's steps always */
@@ -182,6 +190,13 @@ static inline float oto_fma(float a, float b, float c)
                 form(6, groups, pass_at a, lda, wp, cp, ldc);                                      \
             }                                                                                      \
         }                                                                                          \
+    }
+
+/* A table of the functions that each file has under these names. */
+#define OTO_TABLE(text, which)                                                                     \
+    {                                                                                              \
+        .name = text, .impl = &which, .dot_f32 = dot_f32, .ln_max_f32 = ln_max_f32,                \
+        .argmax_f32 = argmax_f32, .above_f32 = above_f32, .logsumexp_f32 = logsumexp_f32           \
     }
 
 extern const oto_kernels oto_kernels_scalar, oto_kernels_avx2, oto_kernels_avxvnni,

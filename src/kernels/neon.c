@@ -9,12 +9,6 @@
 #include <arm_neon.h>
 #include <string.h>
 
-#define INLINE static inline __attribute__((always_inline))
-#if defined(__clang__)
-#define UNROLL _Pragma("clang loop unroll(full)")
-#else
-#define UNROLL _Pragma("GCC unroll 16")
-#endif
 #define MR 6
 
 /* The first n of four values, zeros behind them. */
@@ -618,15 +612,7 @@ static const oto_kernels_impl impl = {
     .values = {values_f32, values_bf16},
 };
 
-const oto_kernels oto_kernels_neon = {
-    .name = "neon",
-    .impl = &impl,
-    .dot_f32 = dot_f32,
-    .ln_max_f32 = ln_max_f32,
-    .argmax_f32 = argmax_f32,
-    .above_f32 = above_f32,
-    .logsumexp_f32 = logsumexp_f32,
-};
+const oto_kernels oto_kernels_neon = OTO_TABLE("neon", impl);
 
 #else
 typedef int oto_no_neon; /* a translation unit is never empty */

@@ -406,12 +406,4 @@ static const oto_kernels_impl impl = {
     .values = {values_f32, values_bf16},
 };
 
-const oto_kernels oto_kernels_scalar = {
-    .name = "scalar",
-    .impl = &impl,
-    .dot_f32 = dot_f32,
-    .ln_max_f32 = ln_max_f32,
-    .argmax_f32 = argmax_f32,
-    .above_f32 = above_f32,
-    .logsumexp_f32 = logsumexp_f32,
-};
+const oto_kernels oto_kernels_scalar = OTO_TABLE("scalar", impl);
