@@ -308,25 +308,19 @@ static const char *text_of(struct oto_notices *n, const oto_job *j)
     return text.p;
 }
 
-/* When the try after the one that was the tries-th is due, if that fails at `now`; 0: never. */
-static int64_t next_try(int tries, int64_t now)
-{
-    return tries < (int)OTO_COUNT(pauses_ms) ? now + pauses_ms[tries] : 0;
-}
-
 /* The next try is written down before this one, so that nothing is forgotten when this process is
  * killed: for a time when this one is over. Its end corrects that. */
 static bool start_next(struct oto_notices *n, delivery *d)
 {
     const bool in_turn = (d - n->under_way) % 4 == 0;
     const int last = (int)OTO_COUNT(pauses_ms) - 1;
-    const int64_t over = oto_clock_ms() + TIMEOUT_S * 1000;
+    const int64_t now = oto_clock_ms(), over = now + TIMEOUT_S * 1000;
     int64_t due, next = 0;
     int tries;
     oto_job job;
 
     oto_arena_reset(n->a);
-    if (oto_store_notice(n->store, oto_clock_ms(), in_turn, n->a, &job, &tries, &due, NULL) != 0)
+    if (oto_store_notice(n->store, now, in_turn, n->a, &job, &tries, &due, NULL) != 0)
         return false;
     if (tries <= last + 1) /* else one that was broken off at its last try */
         next = over + pauses_ms[OTO_MIN(tries, last)];
@@ -351,7 +345,8 @@ static bool start_due(struct oto_notices *n)
 /* A job that ended once more in the meantime is due anew, whatever became of this. */
 static void end_one(struct oto_notices *n, delivery *d, CURLcode rc)
 {
-    const int64_t next = was_taken(d, rc) ? 0 : next_try(d->tries, oto_clock_ms());
+    const bool ends = was_taken(d, rc) || d->tries >= (int)OTO_COUNT(pauses_ms);
+    const int64_t next = ends ? 0 : oto_clock_ms() + pauses_ms[d->tries];
     oto_err e = {0};
     int noted = 0;
 

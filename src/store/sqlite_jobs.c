@@ -579,9 +579,10 @@ static int reclaim_one(oto_store *s, const leased *l, bool blamed, bool alone, i
                          l->seq);
     if (rc != 0)
         return rc;
-    snprintf(text, sizeof text, "the recording crashed its worker %d times", l->crashes + 1);
-    if (blamed && l->crashes + 1 >= (alone ? OTO_MAX_CRASHES : OTO_MAX_CRASHES_BESIDE))
+    if (blamed && l->crashes + 1 >= (alone ? OTO_MAX_CRASHES : OTO_MAX_CRASHES_BESIDE)) {
+        snprintf(text, sizeof text, "the recording crashed its worker %d times", l->crashes + 1);
         return end_job(s, l->seq, OTO_JOB_DEAD, "crash", text, now, e);
+    }
     if (!blamed && l->interruptions + 1 >= OTO_MAX_INTERRUPTIONS)
         return end_job(s, l->seq, OTO_JOB_DEAD, "interrupted",
                        "its worker was killed again and again without any progress", now, e);
@@ -592,19 +593,18 @@ static int reclaim(oto_store *s, const char *owner, int64_t until, bool blame, i
                    oto_err *e)
 {
     leased list[AT_ONCE];
-    bool alone, all = true; /* are blamed, or only those that are suspect already */
-    int rc = oto_sql_begin(s, e);
+    bool alone, all; /* are blamed, or only those that are suspect already */
+    int most = 0, rc = oto_sql_begin(s, e);
 
     *n = 0;
     if (rc != 0)
         return rc;
     rc = list_leased(s, owner, until, list, n, e);
     for (int i = 0; i < *n; i++)
-        all = all && list[i].crashes == 0;
-    /* A third time in company: it may well have been the company. */
+        most = OTO_MAX(most, list[i].crashes);
     alone = *n == 1;
-    for (int i = 0; i < *n && !alone; i++)
-        all = all || list[i].crashes >= OTO_MAX_CRASHES;
+    /* A third time in company: it may well have been the company. */
+    all = most == 0 || (most >= OTO_MAX_CRASHES && !alone);
     for (int i = 0; i < *n && rc == 0; i++)
         rc = reclaim_one(s, &list[i], blame && (all || list[i].crashes > 0), alone, now, e);
     return oto_sql_end(s, rc, e);

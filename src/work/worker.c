@@ -651,11 +651,13 @@ static bool store_lost(const oto_worker *w)
 static void keep_time(oto_worker *w, clockwork *c)
 {
     const int64_t now = oto_now_ms();
+    const bool expire = now - c->expired >= EXPIRE_MS;
     const int busy = n_busy(w);
     const char *why;
     int n;
 
-    if (now - c->renewed >= RENEW_MS || (c->rung && now - c->renewed >= RENEW_SOON_MS)) {
+    /* Its own leases before it looks whose ran out: they go by the wall clock, which may leap. */
+    if (expire || now - c->renewed >= RENEW_MS || (c->rung && now - c->renewed >= RENEW_SOON_MS)) {
         renew_leases(w);
         c->renewed = now;
         c->rung = false;
@@ -664,10 +666,7 @@ static void keep_time(oto_worker *w, clockwork *c)
         beat(w);
         c->beaten = now;
     }
-    if (now - c->expired >= EXPIRE_MS) {
-        /* Its own first: leases go by the wall clock, which may have leapt. */
-        renew_leases(w);
-        c->renewed = now;
+    if (expire) {
         if (oto_store_expire(w->store, oto_clock_ms(), &n, NULL) == 0 && n > 0)
             oto_log(OTO_LOG_WARN, "%s: %d lease(s) had run out", w->name, n);
         c->expired = now;
